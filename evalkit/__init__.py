@@ -1,0 +1,1 @@
+"""Measure a language model and explain its errors."""

@@ -1,0 +1,1 @@
+"""Renderers: from a Run, Comparison or Verdict to text."""

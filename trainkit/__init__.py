@@ -1,0 +1,1 @@
+"""Turn errors into a better model."""
