@@ -21,6 +21,9 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "exact": "evalkit.scorers.exact:Exact",
         "fuzzy": "evalkit.scorers.fuzzy:Fuzzy",
         "match": "evalkit.scorers.match:Match",
+        "acc": "evalkit.scorers.choice:Acc",
+        "acc_norm": "evalkit.scorers.choice:AccNorm",
+        "lm_eval": "evalkit.harness:LmEval",
     },
     "taggers": {
         "empty": "evalkit.taggers.empty:Empty",
@@ -32,6 +35,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "terminal": "evalkit.report.terminal:render",
         "md": "evalkit.report.markdown:render",
         "json": "evalkit.report.json:render",
+        "svg": "evalkit.report.terminal:render_svg",
     },
 }
 

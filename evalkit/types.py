@@ -87,6 +87,8 @@ class Request:
     """The continuations to score, in order."""
     contexts: tuple[str, ...] = ()
     """One context per choice where they differ; empty: every choice continues `prompt`."""
+    rolling: bool = False
+    """Each choice is a whole text whose log-probability is wanted, however long, from its first token on."""
     sampling: Sampling = field(default_factory=Sampling)
     """How to draw a generated answer."""
     target: tuple[str, ...] = ()
@@ -187,6 +189,8 @@ class Source:
     """Our field name -> column of the data set: `input`, `target`, `id`, `choices`; others go to meta."""
     fewshot: int | None = None
     """Few-shot examples of an lm_eval task; None: what the task says."""
+    subset: tuple[str, ...] = ()
+    """Tasks to take of an lm_eval group; empty: all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +235,8 @@ class Suite:
     """Settings per plug-in: `scorer.fuzzy` -> {"cutoff": 0.6}, `tagger.too_long` -> {"ratio": 2.0}."""
     source: Source | None = None
     """Where the examples were read from, if not from the folder."""
+    requests: tuple[Request, ...] = ()
+    """Requests made elsewhere (an lm_eval task owns its prompts), one per example; empty: made from the template."""
     digest: str = ""
     """sha256 over name, version, settings and examples: equal digests mean equal questions asked equally."""
     data_digest: str = ""
@@ -247,6 +253,8 @@ class Run:
     """Everything that identifies the run: suite, model, versions, settings, status."""
     rows: tuple[Row, ...]
     """The answers, in suite order, trials of one example together."""
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    """Figures derived when the run finished, among them the tag rates of its references."""
 
     @property
     def suite(self) -> str:
@@ -283,8 +291,9 @@ class Corpus:
     """The prompt template of the run, whose fixed strings must not come back in an answer."""
 
 
-Scorer = Callable[[Example, Response], Score]
-"""Judges one answer; pure and total. A scorer is a frozen dataclass whose fields are its settings."""
+Scorer = Callable[[Example, Response], Score | tuple[Score, ...]]
+"""Judges one answer; pure and total. A scorer is a frozen dataclass whose fields are its settings; one that reads the
+log-probabilities of choices has an attribute `kind = "choose"`."""
 
 Tagger = Callable[[Row], Iterable[Tag]]
 """Finds errors of one kind in one answer; pure. A tagger is a frozen dataclass whose fields are its settings. One that

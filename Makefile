@@ -1,0 +1,44 @@
+# `make demo` and `make test` set up what they need from nothing: a virtual environment in .venv and the model.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+MODEL := smollm2-135m-instruct
+LIMIT ?= 30
+
+.PHONY: setup demo test check fix golden bench clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: setup ## answer docs_qa questions with SmolLM2-135M-Instruct and print the error report
+	$(BIN)/evalkit models fetch $(MODEL)
+	$(BIN)/evalkit run --model $(MODEL) --suite docs_qa --limit $(LIMIT)
+
+test: setup ## every test but the benchmarks
+	$(BIN)/evalkit models fetch $(MODEL)
+	$(BIN)/python -m pytest -m "not benchmark"
+
+check: setup ## what CI checks besides tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+fix: setup ## format, and mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+golden: setup ## write the golden files of tests anew; read the diff before you commit it
+	EVALKIT_GOLDEN=write $(BIN)/python -m pytest tests/golden
+
+bench: setup ## the benchmarks: long; nothing else may run meanwhile
+	$(BIN)/python -m pytest -m benchmark -s
+
+clean:
+	rm -rf $(VENV) build dist

@@ -1,0 +1,170 @@
+"""Score and tag answers as a suite says: (example, trial, response) -> Row. Loads no model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, cast
+
+from evalkit.errors import SuiteError
+from evalkit.jsonl import read_jsonl
+from evalkit.registry import did_you_mean, lookup
+from evalkit.taggers import DEFAULT, primary_of
+from evalkit.types import Corpus, Example, Kind, Response, Row, Score, Scorer, Severity, Suite, Tag, Tagger
+
+Answer = tuple[Example, int, Response]
+"""An example, the number of the trial, and what the model answered."""
+
+
+@dataclass(frozen=True)
+class Assessor:
+    """The scorers and taggers of a suite, built once and ready for answers."""
+
+    scorers: tuple[Scorer, ...]
+    """Scorers in the suite's order."""
+    taggers: tuple[Tagger, ...]
+    """Taggers in the suite's order, not yet prepared with a corpus."""
+    severity: Mapping[str, Severity]
+    """Category -> severity that overrides the tagger's."""
+    template: str = ""
+    """The plain prompt template, so that its return in an answer is seen."""
+    vocabulary: frozenset[str] = frozenset()
+    """Words of the domain, lower case."""
+    training: tuple[str, ...] = ()
+    """Answers the model was trained on."""
+
+    @classmethod
+    def of(cls, suite: Suite, vocabulary: str | None = None, training: str | None = None) -> Assessor:
+        """Build what the suite names, with the suite's settings, and read the files of domain words and training rows.
+
+        Raises:
+            PluginError, SuiteError: a name, a setting or a file is not as expected.
+        """
+        return cls(
+            scorers=tuple(_built(suite, "scorer", name) for name in suite.scorers),
+            taggers=tuple(_built(suite, "tagger", name) for name in expanded(suite.taggers)),
+            severity=cast(Mapping[str, Severity], suite.severity),
+            template="" if suite.chat else suite.template,
+            vocabulary=read_words(Path(vocabulary)) if vocabulary else frozenset(),
+            training=read_training(Path(training)) if training else (),
+        )
+
+    @property
+    def kind(self) -> Kind:
+        """Return what requests must ask for: `choose` where a scorer reads log-probabilities of choices."""
+        return "choose" if any(getattr(scorer, "kind", "") == "choose" for scorer in self.scorers) else "generate"
+
+    def prepared(self, answers: Sequence[Answer]) -> Assessor:
+        """Return the assessor with every tagger that needs the whole run prepared for it."""
+        corpus = Corpus(
+            answers=tuple(response.text for _, _, response in answers),
+            references=tuple(text for example, trial, _ in answers if trial == 0 for text in example.target),
+            prompts=tuple(example.question for example, trial, _ in answers if trial == 0),
+            training=self.training,
+            vocabulary=self.vocabulary,
+            template=self.template,
+        )
+        return replace(self, taggers=tuple(_prepared(tagger, corpus) for tagger in self.taggers))
+
+    def rows(self, answers: Sequence[Answer]) -> Iterable[Row]:
+        """Yield a row per answer, in order."""
+        ready = self.prepared(answers)
+        for example, trial, response in answers:
+            yield ready.row(example, trial, response)
+
+    def reference_rates(self, answers: Sequence[Answer]) -> dict[str, float] | None:
+        """Return category -> share of references that get it: the noise floor. None where there is no reference."""
+        texts = [
+            (example, 0, _as_answer(example, response))
+            for example, trial, response in answers
+            if trial == 0 and example.target and not response.choice_logprobs
+        ]
+        return self._rates(texts)
+
+    def training_rates(self) -> dict[str, float] | None:
+        """Return category -> share of the training answers that get it; None where they are not known."""
+        return self._rates([(Example(id=str(i), input=""), 0, Response(text=t)) for i, t in enumerate(self.training)])
+
+    def _rates(self, answers: Sequence[Answer]) -> dict[str, float] | None:
+        """Return category -> share of texts that get it, as if a model had written them."""
+        if not answers or not self.taggers:
+            return None
+        return tag_rates(replace(self, scorers=()).rows(answers))
+
+    def row(self, example: Example, trial: int, response: Response) -> Row:
+        """Score and tag one answer; an error is neither right nor wrong and gets no tags."""
+        row = Row(example=example, response=response, trial=trial, scores=tuple(self._scores(example, response)))
+        tags = () if response.error else self._tags(row)
+        return replace(row, tags=tags, primary=primary_of(tags))
+
+    def _scores(self, example: Example, response: Response) -> Iterable[Score]:
+        for scorer in self.scorers:
+            score = scorer(example, response)
+            yield from score if isinstance(score, tuple) else (score,)
+
+    def _tags(self, row: Row) -> tuple[Tag, ...]:
+        found = [tag for tagger in self.taggers for tag in tagger(row)]
+        override = self.severity
+        if override:
+            found = [replace(tag, severity=override.get(tag.category, tag.severity)) for tag in found]
+        return tuple(sorted(found, key=lambda tag: (tag.span or (0, 0), tag.category, tag.why)))
+
+
+def expanded(names: Iterable[str]) -> tuple[str, ...]:
+    """Return tagger names with `default` replaced by what it stands for and `none` dropped, each once."""
+    return tuple(dict.fromkeys(n for name in names for n in (DEFAULT if name == "default" else (name,)) if n != "none"))
+
+
+def _as_answer(example: Example, response: Response) -> Response:
+    """Return the best reference as if the model had written it."""
+    lengths = response.target_tokens
+    return Response(text=example.target[0], tokens=lengths[0] if lengths else None, target_tokens=lengths)
+
+
+def tag_rates(rows: Iterable[Row]) -> dict[str, float]:
+    """Return category -> share of the rows that have it."""
+    kept = list(rows)
+    counts = Counter(category for row in kept for category in {tag.category for tag in row.tags})
+    return {category: count / len(kept) for category, count in sorted(counts.items())}
+
+
+def read_words(path: Path) -> frozenset[str]:
+    """Read a file of domain words: one a line, `#` starts a comment; lower case is what counts."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as fault:
+        raise SuiteError(f"vocabulary {path}: cannot be read as UTF-8 text ({fault}); one word a line is expected") from None
+    return frozenset(word.lower() for line in lines for word in line.partition("#")[0].split())
+
+
+def read_training(path: Path) -> tuple[str, ...]:
+    """Read the answers of training rows: `answer`, Alpaca's `output`, or the assistant's last message."""
+    answers = []
+    for number, row in read_jsonl(path, SuiteError):
+        turns = row.get("messages") or []
+        said = [t.get("content") for t in turns if isinstance(t, dict) and t.get("role") == "assistant"]
+        answer = row.get("answer", row.get("output", said[-1] if said else None))
+        if not isinstance(answer, str):
+            raise SuiteError(f"{path}: line {number}: expected a training row with 'answer', 'output' or 'messages'")
+        answers.append(answer)
+    return tuple(answers)
+
+
+def _built(suite: Suite, kind: str, name: str) -> Any:
+    """Build one plug-in with the settings `[kind.name]` of the suite."""
+    plugin = lookup(f"{kind}s", name)
+    settings = dict(suite.settings.get(f"{kind}.{name}", {}))
+    known = [f.name for f in fields(plugin) if f.init]
+    for key in settings:
+        if key not in known:
+            raise SuiteError(f"suite {suite.name}: unknown key {kind}.{name}.{key}{did_you_mean(key, known)}")
+    if "suite" in known:
+        settings["suite"] = suite
+    return plugin(**{key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()})
+
+
+def _prepared(tagger: Tagger, corpus: Corpus) -> Tagger:
+    prepare = getattr(tagger, "prepare", None)
+    return cast(Tagger, prepare(corpus)) if prepare else tagger

@@ -1,0 +1,63 @@
+"""Rows and responses as JSON records and back: the one place that knows the layout of rows.jsonl. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from evalkit.types import Example, Message, Response, Row, Score, Tag
+
+
+def response_record(response: Response) -> dict[str, Any]:
+    """Return a response as a JSON record, every field present."""
+    return asdict(response)
+
+
+def response_of(record: Mapping[str, Any]) -> Response:
+    """Rebuild a response; fields that an older record lacks keep their defaults."""
+    values = dict(record)
+    for key in ("choice_logprobs", "choice_greedy", "target_tokens"):
+        values[key] = tuple(values.get(key) or ())
+    return Response(**values)
+
+
+def example_record(example: Example) -> dict[str, Any]:
+    """Return an example as a JSON record; a chat is a list of {role, content}."""
+    return asdict(example)
+
+
+def stored_example(record: Mapping[str, Any]) -> Example:
+    """Rebuild an example that we wrote ourselves."""
+    given = record["input"]
+    return Example(
+        id=record["id"],
+        input=given if isinstance(given, str) else tuple(Message(**turn) for turn in given),
+        target=tuple(record["target"]),
+        choices=tuple(record["choices"]),
+        meta=record["meta"],
+    )
+
+
+def row_record(row: Row) -> dict[str, Any]:
+    """Return a row as the JSON record of rows.jsonl."""
+    return {
+        "example": example_record(row.example),
+        "trial": row.trial,
+        "response": response_record(row.response),
+        "scores": [asdict(score) for score in row.scores],
+        "tags": [asdict(tag) for tag in row.tags],
+        "primary": row.primary,
+    }
+
+
+def row_of(record: Mapping[str, Any]) -> Row:
+    """Rebuild a row from its JSON record."""
+    return Row(
+        example=stored_example(record["example"]),
+        response=response_of(record["response"]),
+        trial=record["trial"],
+        scores=tuple(Score(**score) for score in record["scores"]),
+        tags=tuple(Tag(**{**tag, "span": tag["span"] and tuple(tag["span"])}) for tag in record["tags"]),
+        primary=record["primary"],
+    )

@@ -1,0 +1,75 @@
+"""Options that several commands share, and what the user's words for them mean."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from evalkit.errors import EvalkitError
+from evalkit.registry import did_you_mean
+from evalkit.types import SEVERITY_WEIGHTS
+
+Command = Callable[..., Any]
+
+
+def assessing(command: Command) -> Command:
+    """Add the options that change how answers are scored and tagged."""
+    for option in (
+        click.option("--training", metavar="FILE", help="Training rows (JSONL): their words and error rates are known then."),
+        click.option("--vocabulary", metavar="FILE", help="Words of the domain, one a line, that are no misspellings."),
+        click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Override a setting of the suite."),
+        click.option("--taggers", metavar="A,B", help="Taggers by name, `default` or `none`."),
+        click.option("--scorers", metavar="A,B", help="Scorers by name."),
+        click.option("--data-dir", metavar="DIR", help="Mirror of data sets: DIR/<hub id>/<config>/<split>.jsonl."),
+    ):
+        command = option(command)
+    return command
+
+
+def overrides_of(overrides: tuple[str, ...], scorers: str | None, taggers: str | None) -> tuple[str, ...]:
+    """Return `--set` together with the short forms `--scorers a,b` and `--taggers a,b`."""
+    return (
+        *overrides,
+        *(f"{key}={names_of(given)}" for key, given in (("scorers", scorers), ("taggers", taggers)) if given is not None),
+    )
+
+
+def names_of(given: str) -> str:
+    """Return `a,b` as the TOML list `["a", "b"]`."""
+    return "[" + ", ".join(f'"{name.strip()}"' for name in given.split(",") if name.strip()) + "]"
+
+
+def costs_of(given: tuple[str, ...]) -> dict[str, float]:
+    """Return `repetition=4` or `repetition=critical` as category -> cost."""
+    costs = {}
+    for item in given:
+        name, equals, text = item.partition("=")
+        try:
+            costs[name] = SEVERITY_WEIGHTS[text] if text in SEVERITY_WEIGHTS else float(text)  # type: ignore[index]  # tested before
+        except ValueError:
+            raise EvalkitError(f"--severity {item!r}: expected CATEGORY=COST{did_you_mean(text, SEVERITY_WEIGHTS)}") from None
+        if not equals or not 0 <= costs[name] <= 100:
+            raise EvalkitError(f"--severity {item!r}: expected CATEGORY=COST with a cost from 0 to 100")
+    return costs
+
+
+def colored() -> bool:
+    """Say whether stdout is a terminal that shows colour."""
+    return sys.stdout.isatty()
+
+
+def emit(text: str, output: str | None) -> None:
+    """Write a report to a file, whole or not at all, or to stdout as it is."""
+    from evalkit.jsonl import write_atomic
+
+    if output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        write_atomic(Path(output), [text.encode()])
+    except OSError as fault:
+        raise EvalkitError(f"{output}: cannot be written: {fault.strerror}") from None

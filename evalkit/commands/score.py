@@ -1,0 +1,32 @@
+"""`evalkit score`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from evalkit.commands.options import assessing, colored, overrides_of
+from evalkit.errors import EvalkitError
+from evalkit.record import new_run_id, read_run
+from evalkit.report import terminal
+from evalkit.score import Rescoring, score_answers, score_run
+
+
+@click.command()
+@click.argument("run", required=False)
+@click.option("--answers", metavar="FILE", help='JSONL with "id", "question", "answer", optionally "target", "meta", "finish", "tokens".')
+@click.option("--suite", metavar="S", help="Score by this suite; default: the run's own, or the targets in FILE.")
+@click.option("--out", metavar="DIR", help="The new run's folder: new or empty. Default: runs/<time>-<random>.")
+@assessing
+def score(run: str | None, answers: str | None, out: str | None, **given: Any) -> None:
+    """Score and tag the answers of RUN, or of --answers FILE, into a new run; no model is asked."""
+    if (run is None) == (answers is None):
+        raise EvalkitError("give one of RUN and --answers FILE")
+    overrides = overrides_of(given.pop("overrides"), given.pop("scorers"), given.pop("taggers"))
+    how, place = Rescoring(overrides=overrides, **given), Path(out or Path("runs", new_run_id()))
+    folder = score_answers(Path(answers), how, place) if answers else score_run(str(run), how, place)
+    sys.stdout.write(terminal.render(read_run(folder), color=colored()))
+    click.echo(f"run: {folder}")

@@ -1,0 +1,153 @@
+"""Suite x model -> run folder: the page that shows the whole flow. What a suite, model or record is stands elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from evalkit.analyze import Lens, summarize
+from evalkit.assess import Answer, Assessor
+from evalkit.codec import response_of, response_record
+from evalkit.errors import ModelError
+from evalkit.identity import identity_of
+from evalkit.models import load_backend
+from evalkit.prompt import requests_of
+from evalkit.record import RunFolder, new_run_id, read_run
+from evalkit.settings import RunSettings
+from evalkit.suite import read_suite
+from evalkit.types import Backend, Request, Run, Suite
+
+Progress = Callable[[int, int], None]
+"""Called with (answers so far, answers in all)."""
+Plan = list[list[int]]
+"""Batches of indices into the requests of all jobs, one after the other."""
+
+
+@dataclass
+class Job:
+    """One suite on its way through a model, and the folder that keeps its answers."""
+
+    suite: Suite
+    assessor: Assessor
+    requests: tuple[Request, ...]
+    folder: RunFolder | None = None
+    redo: set[tuple[str, int]] = field(default_factory=set)
+
+    def pending(self, request: Request) -> bool:
+        """Say whether this request still needs an answer that is kept."""
+        key = (request.example_id, request.trial)
+        return self.folder is not None and (key not in self.folder.answered or key in self.redo)
+
+
+def run(model: str, suite: str, *, out: str | Path | None = None, **settings: Any) -> Run:
+    """Run one suite against a model and return the finished run; `settings` are the fields of RunSettings."""
+    (folder,) = start(RunSettings(model=model, suites=(suite,), **settings), out=out)
+    return read_run(folder)
+
+
+def start(settings: RunSettings, *, out: str | Path | None = None, progress: Progress | None = None) -> list[Path]:
+    """Run every suite of the settings, each into a folder of its own; return the folders."""
+    jobs, backend, plan = _prepare(settings)
+    for job in jobs:
+        path = Path("runs", new_run_id()) if out is None else Path(out) if len(jobs) == 1 else Path(out, job.suite.name)
+        identity = identity_of(job.suite, job.assessor, backend.identity, plan)
+        job.folder = RunFolder.create(path, {"identity": identity, "settings": settings.record()})
+    return _complete(jobs, backend, plan, progress)
+
+
+def resume(
+    path: str | Path, *, retry_errors: bool = False, keep_prefix: bool = False, progress: Progress | None = None
+) -> list[Path]:
+    """Complete a run from its folder, by whole planned batches; nothing it depends on may have changed."""
+    folder = RunFolder.open(Path(path), keep_prefix=keep_prefix)
+    jobs, backend, plan = _prepare(RunSettings.of(folder.manifest["settings"]))
+    job = next(job for job in jobs if job.suite.name == folder.manifest["identity"]["suite"])
+    folder.check_identity(identity_of(job.suite, job.assessor, backend.identity, plan))
+    job.folder = folder
+    if retry_errors:
+        job.redo = {key for key, record in folder.answered.items() if record["response"]["error"]}
+    return _complete(jobs, backend, plan, progress)
+
+
+def _prepare(settings: RunSettings) -> tuple[list[Job], Backend, Plan]:
+    """Read suites, build scorers and taggers, open the model, plan: what fails cheaply fails first."""
+    jobs = []
+    for name in settings.suites:
+        suite = read_suite(
+            name, overrides=settings.overrides, data_dir=settings.data_dir, fewshot=settings.fewshot, limit=settings.limit
+        )
+        assessor = Assessor.of(suite, settings.vocabulary, settings.training)
+        jobs.append(Job(suite, assessor, tuple(requests_of(suite, assessor.kind))))
+    backend = load_backend(settings.model, {"batch_tokens": settings.batch_tokens})
+    for job in jobs:
+        for kind in sorted({request.kind for request in job.requests} - backend.kinds):
+            raise ModelError(f"model {settings.model!r} cannot {kind} answers, as suite {job.suite.name!r} asks")
+    return jobs, backend, list(_planned(jobs, backend))
+
+
+def _planned(jobs: list[Job], backend: Backend) -> Iterator[list[int]]:
+    """Yield batches: choices of all suites share one plan, so equal requests cost once; each suite's generation its own."""
+    starts, groups = 0, {}
+    for number, job in enumerate(jobs):
+        for index, request in enumerate(job.requests, starts):
+            groups.setdefault("choose" if request.kind == "choose" else number, []).append((index, request))
+        starts += len(job.requests)
+    for group in groups.values():
+        for batch in backend.plan([request for _, request in group]):
+            yield [group[position][0] for position in batch]
+
+
+def _complete(jobs: list[Job], backend: Backend, plan: Plan, progress: Progress | None) -> list[Path]:
+    """Answer what is pending, batch by batch, then score, tag and write the rows of each job that has a folder."""
+    asked = [(job, request) for job in jobs for request in job.requests]
+    total, done = sum(len(job.requests) for job in jobs if job.folder), 0
+    for batch in plan:
+        part = [asked[index] for index in batch]
+        began = time.monotonic()
+        if any(job.pending(request) for job, request in part):
+            answered = []
+            for response in backend.respond([request for _, request in part]):
+                answered.append(response_record(response))
+                if progress:
+                    progress(done + len(answered), total)
+            _commit(jobs, part, answered, time.monotonic() - began)
+        done += sum(job.folder is not None for job, _ in part)
+    return [_finish(job) for job in jobs if job.folder]
+
+
+def _commit(jobs: list[Job], part: list[tuple[Job, Request]], answered: list[dict[str, Any]], seconds: float) -> None:
+    """Journal one batch, each answer in the folder of its own suite."""
+    for job in jobs:
+        if job.folder:
+            records = [
+                {"id": request.example_id, "trial": request.trial, "response": response}
+                for (owner, request), response in zip(part, answered, strict=True)
+                if owner is job
+            ]
+            if records:
+                job.folder.append(records)
+                job.folder.note_time({"answers": len(records), "seconds": round(seconds, 3)})
+
+
+def _finish(job: Job) -> Path:
+    """Score and tag the kept answers in suite order; write rows and summary."""
+    folder = job.folder
+    assert folder is not None
+    examples = {example.id: example for example in job.suite.examples}
+    answers: list[Answer] = []
+    for request in job.requests:
+        record = folder.answered[request.example_id, request.trial]
+        answers.append((examples[request.example_id], request.trial, response_of(record["response"])))
+    finish(folder, job.suite, job.assessor, answers)
+    return folder.path
+
+
+def finish(folder: RunFolder, suite: Suite, assessor: Assessor, answers: list[Answer]) -> None:
+    """Score and tag answers, measure the noise floor, write rows and summary."""
+    rows = tuple(assessor.rows(answers))
+    lens = Lens(suite.primary, {}, assessor.reference_rates(answers), assessor.training_rates())
+    folder.finish(rows, summarize(rows, lens))
+    folder.close()

@@ -1,0 +1,117 @@
+"""A run as Markdown, for a pull request or a folder of reports. Foreign text stands in code spans only."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from evalkit.analyze import Analysis, Category, Estimate, analyze, lens_of
+from evalkit.report.advice import advice
+from evalkit.report.pick import View, evidence, excerpt
+from evalkit.report.visible import one_line
+from evalkit.types import Run
+
+
+def render(run: Run, view: View | None = None) -> str:
+    """Return the report as Markdown."""
+    view = view or View()
+    found = analyze(run.rows, lens_of(run, view.costs))
+    lines = [f"# {plain(run.suite)}: {plain(run.model)}", "", _sentence(found), "", *_metrics(found)]
+    if found.categories:
+        lines += ["", "## Errors", "", *_errors(found)]
+        for category in found.categories[: view.top]:
+            lines += ["", f"### {plain(category.name)}", "", *_evidence(run, category, view)]
+    if found.unclassified:
+        lines += ["", f"## Wrong, and no error found in it: {len(found.unclassified)}", ""]
+        lines += [f"- {code(r.example.id)} {code(r.example.question, 120)}: {code(r.response.text, 200)}" for r in found.unclassified[:5]]
+    lines += _slices(found)
+    return "\n".join(lines) + "\n"
+
+
+def grid(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return a Markdown table: the first column to the left, the others to the right."""
+    return [
+        f"| {' | '.join(header)} |",
+        f"|---|{'---:|' * (len(header) - 1)}",
+        *(f"| {' | '.join(row)} |" for row in rows),
+    ]
+
+
+def code(text: str, width: int = 0) -> str:
+    """Return foreign text as a code span: nothing in it is read as Markdown or HTML."""
+    inside = one_line(text, width).replace("|", "\\|")
+    longest = max(map(len, re.findall("`+", inside)), default=0)
+    pad = " " if not inside or "`" in (inside[0], inside[-1]) else ""
+    return f"{'`' * (longest + 1)}{pad}{inside}{pad}{'`' * (longest + 1)}"
+
+
+def plain(text: str) -> str:
+    """Return a name (of a suite, model, category) with Markdown's signs escaped."""
+    return "".join(f"\\{c}" if c in "\\`*_{}[]<>()#|!" else c for c in one_line(text, 100))
+
+
+def _sentence(found: Analysis) -> str:
+    main = next((m for m in found.metrics if m.name == found.primary and m.estimate), None)
+    head = f"**{plain(found.primary)} {_range(main.estimate)}** over " if main and main.estimate else ""
+    return f"{head}{found.answers} answers, {found.clean} without any error; {found.errors} requests failed."
+
+
+def _metrics(found: Analysis) -> list[str]:
+    return grid(
+        ("metric", "mean", "95 % interval", "scored", "not scored"),
+        [
+            (plain(m.name), f"{m.estimate.value:.3f}", f"{m.estimate.low:.3f} – {m.estimate.high:.3f}", str(m.scored), str(m.unscored))
+            for m in found.metrics
+            if m.estimate
+        ],
+    )
+
+
+def _errors(found: Analysis) -> list[str]:
+    table = grid(
+        ("error", "answers", "share", "95 % interval", "in references", "severity", "priority", "ceiling"),
+        [
+            (plain(c.name), str(c.answers), _pc(c.rate.value), f"{_pc(c.rate.low)} – {_pc(c.rate.high)}",
+             "-" if c.references is None else _pc(c.references), c.severity, f"{c.priority:.1f}", f"+{c.ceiling:.1f}")
+            for c in found.categories
+        ],
+    )  # fmt: skip
+    return [
+        *table,
+        "",
+        "Priority is share x severity x confidence in points; the ceiling is how many points of "
+        f"{plain(found.primary)} there are to win if the error vanished.",
+    ]
+
+
+def _evidence(run: Run, category: Category, view: View) -> list[str]:
+    lines = [f"{advice(category.name)[:1].upper()}{advice(category.name)[1:]}.", ""] if advice(category.name) else []
+    for row, tag in evidence(run.rows, category.name, view.examples):
+        shown = excerpt(row.response.text, tag.span)
+        lines += [
+            f"- {code(row.example.id)} {code(row.example.question, 100)}",
+            f"  {code(shown.before) if shown.before else ''} **{code(shown.inside or '(the whole answer)')}** {code(shown.after) if shown.after else ''}".rstrip(),
+            f"  {plain(tag.why)} ({tag.severity}, confidence {tag.confidence:.2f})",
+        ]
+    return lines
+
+
+def _slices(found: Analysis) -> list[str]:
+    lines: list[str] = []
+    for key in sorted({s.key for s in found.slices}):
+        rows = [
+            (code(s.value, 40), str(s.items), f"{s.estimate.value:.3f}" if s.estimate else "-",
+             f"{s.estimate.low:.3f} – {s.estimate.high:.3f}" if s.estimate else "-", plain(s.worst) or "-")
+            for s in found.slices
+            if s.key == key
+        ]  # fmt: skip
+        lines += ["", f"## By {plain(key)}", "", *grid((plain(key), "answers", plain(found.primary), "95 % interval", "costliest error"), rows)]
+    return lines
+
+
+def _range(e: Estimate) -> str:
+    return f"{e.value:.3f} [{e.low:.3f}, {e.high:.3f}]"
+
+
+def _pc(share: float) -> str:
+    return f"{100 * share:.1f} %"

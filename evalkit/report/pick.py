@@ -1,0 +1,74 @@
+"""Which answers to show as evidence, and which part of them. Pure; shared by every report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from evalkit.report.visible import visible
+from evalkit.types import SEVERITY_WEIGHTS, Row, Tag
+
+BEFORE, INSIDE, AFTER = 70, 160, 70
+"""Characters shown before, inside and after the evidence."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What of a run is shown."""
+
+    examples: int = 3
+    """Answers shown per category."""
+    top: int = 5
+    """Categories that are shown with answers."""
+    category: str = ""
+    """Show this category alone."""
+    slice_key: str = ""
+    """Show the slices by this key of meta; empty: every key, the five worst slices each."""
+    costs: Mapping[str, float] = field(default_factory=dict)
+    """Category -> cost of one tag that overrides its severity."""
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """A part of an answer with its evidence in the middle, already visible and on one line."""
+
+    before: str
+    """Text before the evidence."""
+    inside: str
+    """The evidence."""
+    after: str
+    """Text after it."""
+
+
+def evidence(rows: Sequence[Row], category: str, count: int) -> list[tuple[Row, Tag]]:
+    """Return up to `count` answers with their gravest tag of a category: the clearest first, a borderline one last."""
+    found = []
+    for row in rows:
+        tags = [tag for tag in row.tags if tag.category == category]
+        if tags:
+            found.append((row, max(tags, key=_clarity)))
+    ranked = sorted(found, key=lambda pair: _clarity(pair[1]), reverse=True)
+    return ranked if len(ranked) <= count else [*ranked[: count - 1], ranked[-1]]
+
+
+def excerpt(text: str, span: tuple[int, int] | None) -> Excerpt:
+    """Cut the part of an answer around its evidence; without a span, the answer's start."""
+    if span is None:
+        return Excerpt(_flat(text[: BEFORE + INSIDE]) + ("…" if len(text) > BEFORE + INSIDE else ""), "", "")
+    start, end = span
+    head, tail = text[max(0, start - BEFORE) : start], text[end : end + AFTER]
+    inside = text[start:end]
+    if len(inside) > INSIDE:
+        inside = f"{inside[: INSIDE - 40]} … {inside[-36:]}"
+    return Excerpt(
+        ("…" if start > BEFORE else "") + _flat(head), _flat(inside), _flat(tail) + ("…" if len(text) > end + AFTER else "")
+    )
+
+
+def _clarity(tag: Tag) -> tuple[float, float]:
+    return SEVERITY_WEIGHTS[tag.severity], tag.confidence
+
+
+def _flat(text: str) -> str:
+    """Return visible text with line breaks shown as a sign, so that an excerpt keeps to its lines."""
+    return visible(text).replace("\n", "⏎").replace("\t", " ")

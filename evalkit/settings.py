@@ -1,0 +1,62 @@
+"""What the user asks of a run, as one frozen value that the manifest keeps, so that a run can be resumed from its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from evalkit.errors import EvalkitError
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """The settings of one `evalkit run`."""
+
+    model: str
+    """A folder, hub id, catalogue name, or `backend:where`."""
+    suites: tuple[str, ...]
+    """Suites by name, folder or `lm_eval:TASK`."""
+    limit: int | None = None
+    """Only the first examples of each suite (of each task of a group)."""
+    data_dir: str | None = None
+    """Mirror folder of data sets; None: EVALKIT_DATA_DIR, then the hub."""
+    overrides: tuple[str, ...] = ()
+    """`key.sub=value` settings that override the suites' own."""
+    fewshot: int | None = None
+    """Few-shot examples of lm_eval suites; None: the suite's own."""
+    batch_tokens: int | None = None
+    """Token budget of one scoring batch; None: measured."""
+    max_errors: float = 0
+    """Errors that are tolerated: a count, or a share below 1."""
+    vocabulary: str | None = None
+    """File with words of the domain, one a line."""
+    training: str | None = None
+    """Training rows (JSONL) whose answers teach the domain's words and lengths."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if not self.suites:
+            raise EvalkitError("no suite: give --suite NAME or FOLDER; `evalkit suites list` shows all")
+        if len(set(self.suites)) < len(self.suites):
+            raise EvalkitError(f"a suite is given twice: {', '.join(self.suites)}; give each once")
+        if self.max_errors < 0:
+            raise EvalkitError(f"--max-errors {self.max_errors}: expected a count, or a share below 1")
+
+    def record(self) -> dict[str, Any]:
+        """Return the settings for the manifest; paths become absolute, so that resume works from any folder."""
+        record = asdict(self)
+        for key in ("data_dir", "vocabulary", "training"):
+            if record[key]:
+                record[key] = str(Path(record[key]).resolve())
+        if Path(self.model).is_dir():
+            record["model"] = str(Path(self.model).resolve())
+        record["suites"] = [str(Path(s).resolve()) if "/" in s and Path(s).is_dir() else s for s in self.suites]
+        return record
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> RunSettings:
+        """Rebuild settings from a manifest."""
+        known = {f.name for f in fields(cls)}
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in record.items() if k in known})
