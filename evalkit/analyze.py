@@ -227,26 +227,33 @@ def _categories(rows: Sequence[Row], lens: Lens) -> tuple[Category, ...]:
     for row in rows:
         for name in {tag.category for tag in row.tags}:
             found[name].append(row)
-    built = (_category(name, having, len(rows), lens) for name, having in found.items())
+    built = (_category(name, having, rows, lens) for name, having in found.items())
     return tuple(sorted(built, key=lambda c: (-c.priority, -c.answers, c.name)))
 
 
-def _category(name: str, having: Sequence[Row], answers: int, lens: Lens) -> Category:
-    worst = [max((t for t in row.tags if t.category == name), key=lens.cost) for row in having]
+def _category(name: str, having: Sequence[Row], rows: Sequence[Row], lens: Lens) -> Category:
+    worst = [
+        max((t for t in row.tags if t.category == name), key=lambda tag: (lens.cost(tag), tag.confidence))
+        for row in having
+    ]
     counts = Counter(tag.severity for tag in worst)
-    lost = (1 - s.value for row in having if (s := row.score(lens.primary)) and s.value is not None)
+    lost = [1 - value for value in _values(having, lens.primary)]
     return Category(
         name=name,
         answers=len(having),
-        rate=Estimate(len(having) / answers, *wilson(len(having), answers)),
+        rate=Estimate(len(having) / len(rows), *wilson(len(having), len(rows))),
         severity=max(counts, key=lambda s: (counts[s], SEVERITY_WEIGHTS[s])),
         confidence=fmean(tag.confidence for tag in worst),
-        priority=100 * sum(lens.cost(tag) * tag.confidence for tag in worst) / answers,
-        ceiling=100 * sum(lost) / answers,
+        priority=100 * sum(lens.cost(tag) * tag.confidence for tag in worst) / len(rows),
+        ceiling=100 * sum(lost) / len(_values(rows, lens.primary)) if lost else 0.0,
         primary=sum(row.primary == name for row in having),
         references=None if lens.references is None else lens.references.get(name, 0.0),
         training=None if lens.training is None else lens.training.get(name, 0.0),
     )
+
+
+def _values(rows: Sequence[Row], name: str) -> list[float]:
+    return [score.value for row in rows if (score := row.score(name)) and score.value is not None]
 
 
 def _slices(rows: Sequence[Row], lens: Lens) -> tuple[Slice, ...]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from evalkit.errors import SuiteError
+from evalkit.errors import PluginError, SuiteError
 from evalkit.jsonl import read_jsonl
 from evalkit.registry import did_you_mean, lookup
 from evalkit.taggers import DEFAULT, primary_of
@@ -135,7 +135,9 @@ def read_words(path: Path) -> frozenset[str]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as fault:
-        raise SuiteError(f"vocabulary {path}: cannot be read as UTF-8 text ({fault}); one word a line is expected") from None
+        raise SuiteError(
+            f"vocabulary {path}: cannot be read as UTF-8 text ({fault}); one word a line is expected"
+        ) from None
     return frozenset(word.lower() for line in lines for word in line.partition("#")[0].split())
 
 
@@ -143,7 +145,7 @@ def read_training(path: Path) -> tuple[str, ...]:
     """Read the answers of training rows: `answer`, Alpaca's `output`, or the assistant's last message."""
     answers = []
     for number, row in read_jsonl(path, SuiteError):
-        turns = row.get("messages") or []
+        turns = row["messages"] if isinstance(row.get("messages"), list) else []
         said = [t.get("content") for t in turns if isinstance(t, dict) and t.get("role") == "assistant"]
         answer = row.get("answer", row.get("output", said[-1] if said else None))
         if not isinstance(answer, str):
@@ -155,6 +157,10 @@ def read_training(path: Path) -> tuple[str, ...]:
 def _built(suite: Suite, kind: str, name: str) -> Any:
     """Build one plug-in with the settings `[kind.name]` of the suite."""
     plugin = lookup(f"{kind}s", name)
+    if not (isinstance(plugin, type) and is_dataclass(plugin)):
+        raise PluginError(
+            f"{kind} {name!r} ({plugin!r}) is not a dataclass, as every {kind} is; its fields are its settings"
+        )
     settings = dict(suite.settings.get(f"{kind}.{name}", {}))
     known = [f.name for f in fields(plugin) if f.init]
     for key in settings:

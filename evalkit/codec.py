@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from evalkit.types import Example, Message, Response, Row, Score, Tag
+from evalkit.types import SEVERITY_WEIGHTS, Example, Message, Response, Row, Score, Tag
 
 
 def response_record(response: Response) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def stored_example(record: Mapping[str, Any]) -> Example:
         input=given if isinstance(given, str) else tuple(Message(**turn) for turn in given),
         target=tuple(record["target"]),
         choices=tuple(record["choices"]),
-        meta=record["meta"],
+        meta=dict(record["meta"]),
     )
 
 
@@ -57,7 +57,22 @@ def row_of(record: Mapping[str, Any]) -> Row:
         example=stored_example(record["example"]),
         response=response_of(record["response"]),
         trial=record["trial"],
-        scores=tuple(Score(**score) for score in record["scores"]),
-        tags=tuple(Tag(**{**tag, "span": tag["span"] and tuple(tag["span"])}) for tag in record["tags"]),
+        scores=tuple(_score(score) for score in record["scores"]),
+        tags=tuple(_tag(tag) for tag in record["tags"]),
         primary=record["primary"],
     )
+
+
+def _score(record: Mapping[str, Any]) -> Score:
+    score = Score(**record)
+    if score.value is not None and not 0 <= score.value <= 1:
+        raise ValueError(f"score {score.value} is not in 0..1")
+    return score
+
+
+def _tag(record: Mapping[str, Any]) -> Tag:
+    start, end = record["span"] or (0, 0)
+    tag = Tag(**{**record, "span": record["span"] and (int(start), int(end))})
+    if tag.severity not in SEVERITY_WEIGHTS or not 0 <= tag.confidence <= 1:
+        raise ValueError(f"severity {tag.severity!r} or confidence {tag.confidence} is unknown")
+    return tag

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -36,9 +37,12 @@ def read_rows(hub: str, config: str, split: str, data_dir: str | Path | None = N
     """
     mirror = mirror_of(data_dir)
     if mirror and (found := mirrored(mirror, hub, config, split)):
-        return list(_read_file(found))
+        try:
+            return [_plain(row) for row in _read_file(found)]
+        except (OSError, UnicodeDecodeError, csv.Error) as fault:
+            raise SuiteError(f"{found}: cannot be read: {fault}") from None
     try:
-        return list(load("evalkit.hub:rows_of")(hub, config, split))
+        return [_plain(row) for row in load("evalkit.hub:rows_of")(hub, config, split)]
     except Exception as fault:  # the hub client raises many kinds, all of them mean "not there"
         looked = f"{mirror / hub / config}/{split}.{{{','.join(ENDINGS)}}}" if mirror else "no --data-dir was given"
         reason = " ".join(str(fault).split())[:120]
@@ -50,9 +54,17 @@ def read_rows(hub: str, config: str, split: str, data_dir: str | Path | None = N
 
 def mirrored(mirror: Path, hub: str, config: str, split: str) -> Path | None:
     """Return the mirror's file of a data set's split, or None."""
-    if ".." in Path(hub).parts or ".." in Path(config).parts or Path(hub).is_absolute():
-        raise SuiteError(f"hub id {hub!r} is not a name like owner/name")
+    for part in (hub, config, split):
+        if ".." in Path(part).parts or Path(part).is_absolute():
+            raise SuiteError(f"data set {part!r}: expected a name like owner/name, not a path")
     return next((p for e in ENDINGS if (p := mirror / hub / config / f"{split}.{e}").is_file()), None)
+
+
+def _plain(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a row in JSON values: a missing number (NaN) is null, an array a list, anything else (a date) its text."""
+    text = json.dumps(row, default=lambda value: value.tolist() if hasattr(value, "tolist") else str(value))
+    plain: Mapping[str, Any] = json.loads(text, parse_constant=lambda _: None)
+    return plain
 
 
 def _read_file(path: Path) -> Iterator[Mapping[str, Any]]:

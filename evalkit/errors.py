@@ -1,14 +1,14 @@
 """The exception tree. Each message says what was given, what was expected and what to do, in one line.
 
-    EvalkitError            2   usage or bad input
-    ├── SuiteError          2   a suite, its settings or its examples
-    ├── ModelError          2   a model cannot be found, loaded or used for this
-    ├── PluginError         2   a name that no scorer, tagger, backend or report has
-    ├── RunError            2   a run folder cannot be read or written as asked
-    │   ├── IdentityError   2   resume with something changed
-    │   ├── RunLocked      75   another process holds the run
-    │   └── Stopped         4   stopped but resumable: disk full, too many errors
-    └── NotComparable       4   two runs that must not be compared
+EvalkitError            2   usage or bad input
+├── SuiteError          2   a suite, its settings or its examples
+├── ModelError          2   a model cannot be found, loaded or used for this
+├── PluginError         2   a name that no scorer, tagger, backend or report has
+├── RunError            2   a run folder cannot be read or written as asked
+│   ├── IdentityError   2   resume with something changed
+│   ├── RunLocked      75   another process holds the run
+│   └── Stopped         4   stopped but resumable: disk full, too many errors
+└── NotComparable       4   two runs that must not be compared
 """
 
 from __future__ import annotations

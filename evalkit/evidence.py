@@ -92,7 +92,7 @@ class Evidence:
     p: float
     method: str
     detectable: float
-    items_needed: int
+    items_needed: int | None
 
 
 def pair_up(pair: MetricPair) -> Paired:
@@ -190,8 +190,8 @@ class _Unknown:
     def detectable(self, alpha: float) -> float:
         return 1.0
 
-    def items_needed(self, margin: float, alpha: float) -> int:
-        return 0
+    def items_needed(self, margin: float, alpha: float) -> None:
+        return None
 
 
 def _spread(paired: Paired, sums: Floats, sizes: Floats) -> _Counted | _Averaged | _Unknown:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from evalkit.errors import SuiteError
@@ -35,10 +35,15 @@ def examples_of(rows: Iterable[tuple[int, Mapping[str, Any]]], where: str) -> tu
             examples.append(example)
         except SuiteError as fault:
             faults.append(str(fault))
+    raise_listed(where, faults)
+    return tuple(examples)
+
+
+def raise_listed(where: str, faults: Sequence[str]) -> None:
+    """Raise SuiteError with the first 20 faults; without any, do nothing."""
     if faults:
         more = f"; and {len(faults) - MAX_LISTED} more" if len(faults) > MAX_LISTED else ""
         raise SuiteError(f"{where}: {'; '.join(faults[:MAX_LISTED])}{more}")
-    return tuple(examples)
 
 
 def example_of(record: Mapping[str, Any], where: str) -> Example:
@@ -47,14 +52,18 @@ def example_of(record: Mapping[str, Any], where: str) -> Example:
         raise SuiteError(f"{where}: no 'input'")
     question = _input(record["input"], where)
     target, choices = _texts(record.get("target"), "target", where), _texts(record.get("choices"), "choices", where)
-    meta = record.get("meta") or {}
-    if not isinstance(meta, Mapping):
+    meta = record.get("meta")
+    if not isinstance(meta, Mapping | None):
         raise SuiteError(f"{where}: meta is {_kind(meta)}, expected an object")
     given = record.get("id")
-    if given is not None and (not isinstance(given, str | int) or isinstance(given, bool) or given == ""):
+    if not isinstance(given, str | int | None) or isinstance(given, bool) or given == "":
         raise SuiteError(f"{where}: id is {_kind(given)}, expected a text")
     return Example(
-        id=record_id(record) if given is None else str(given), input=question, target=target, choices=choices, meta=dict(meta)
+        id=record_id(record) if given is None else str(given),
+        input=question,
+        target=target,
+        choices=choices,
+        meta=dict(meta or {}),
     )
 
 
@@ -72,7 +81,11 @@ def _input(value: Any, where: str) -> str | tuple[Message, ...]:
         raise SuiteError(f"{where}: input is {_kind(value)}, expected a text or a list of messages")
     turns = []
     for turn in value:
-        if not isinstance(turn, Mapping) or set(turn) != {"role", "content"} or not all(isinstance(v, str) for v in turn.values()):
+        if (
+            not isinstance(turn, Mapping)
+            or set(turn) != {"role", "content"}
+            or not all(isinstance(v, str) for v in turn.values())
+        ):
             raise SuiteError(f"{where}: a message of input is not {{'role': text, 'content': text}}")
         turns.append(Message(turn["role"], turn["content"]))
     if turns[-1].role != "user":
@@ -90,5 +103,5 @@ def _texts(value: Any, key: str, where: str) -> tuple[str, ...]:
 
 
 def _kind(value: Any) -> str:
-    names = {type(None): "null", bool: "true or false", dict: "an object", list: "a list", str: "an empty text"}
-    return names.get(type(value), "a number")
+    names = {type(None): "null", bool: "true or false", dict: "an object", list: "a list", str: "a text"}
+    return "an empty text" if value == "" else names.get(type(value), "a number")

@@ -1,9 +1,12 @@
-"""Suite x model -> run folder: the page that shows the whole flow. What a suite, model or record is stands elsewhere."""
+"""Suite x model -> run folder: the page that shows the whole flow. What a suite or a record is stands elsewhere."""
 
 from __future__ import annotations
 
+import itertools
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,14 +14,14 @@ from typing import Any
 from evalkit.analyze import Lens, summarize
 from evalkit.assess import Answer, Assessor
 from evalkit.codec import response_of, response_record
-from evalkit.errors import ModelError
+from evalkit.errors import ModelError, RunError, SuiteError
 from evalkit.identity import identity_of
 from evalkit.models import load_backend
 from evalkit.prompt import requests_of
 from evalkit.record import RunFolder, new_run_id, read_run
 from evalkit.settings import RunSettings
 from evalkit.suite import read_suite
-from evalkit.types import Backend, Request, Run, Suite
+from evalkit.types import Backend, Request, Run, Suite, Tick
 
 Progress = Callable[[int, int], None]
 """Called with (answers so far, answers in all)."""
@@ -51,25 +54,35 @@ def run(model: str, suite: str, *, out: str | Path | None = None, **settings: An
 def start(settings: RunSettings, *, out: str | Path | None = None, progress: Progress | None = None) -> list[Path]:
     """Run every suite of the settings, each into a folder of its own; return the folders."""
     jobs, backend, plan = _prepare(settings)
-    for job in jobs:
-        path = Path("runs", new_run_id()) if out is None else Path(out) if len(jobs) == 1 else Path(out, job.suite.name)
-        identity = identity_of(job.suite, job.assessor, backend.identity, plan)
-        job.folder = RunFolder.create(path, {"identity": identity, "settings": settings.record()})
-    return _complete(jobs, backend, plan, progress)
+    with ExitStack() as held:
+        for job in jobs:
+            path = (
+                Path("runs", new_run_id())
+                if out is None
+                else Path(out)
+                if len(jobs) == 1
+                else Path(out, job.suite.name)
+            )
+            identity = identity_of(job.suite, job.assessor, backend.identity, plan)
+            manifest = {"identity": identity, "settings": settings.record()}
+            job.folder = held.enter_context(RunFolder.create(path, manifest))
+        return _complete(jobs, backend, plan, progress)
 
 
-def resume(
-    path: str | Path, *, retry_errors: bool = False, keep_prefix: bool = False, progress: Progress | None = None
-) -> list[Path]:
+def resume(path: str | Path, *, retry_errors: bool = False, progress: Progress | None = None) -> list[Path]:
     """Complete a run from its folder, by whole planned batches; nothing it depends on may have changed."""
-    folder = RunFolder.open(Path(path), keep_prefix=keep_prefix)
-    jobs, backend, plan = _prepare(RunSettings.of(folder.manifest["settings"]))
-    job = next(job for job in jobs if job.suite.name == folder.manifest["identity"]["suite"])
-    folder.check_identity(identity_of(job.suite, job.assessor, backend.identity, plan))
-    job.folder = folder
-    if retry_errors:
-        job.redo = {key for key, record in folder.answered.items() if record["response"]["error"]}
-    return _complete(jobs, backend, plan, progress)
+    with RunFolder.open(Path(path)) as folder:
+        if folder.manifest.get("scored"):
+            raise RunError(f"{path}: was made by `evalkit score`, which asks no model; there is nothing to resume")
+        jobs, backend, plan = _prepare(RunSettings.of(folder.manifest["settings"]))
+        job = next((job for job in jobs if job.suite.name == folder.manifest["identity"]["suite"]), jobs[0])
+        folder.check_identity(identity_of(job.suite, job.assessor, backend.identity, plan))
+        job.folder = folder
+        if retry_errors:
+            job.redo = {key for key, record in folder.answered.items() if record["response"]["error"]}
+        if folder.finished:  # until the rows are written again, they do not stand for the journal
+            folder.update(status="running")
+        return _complete(jobs, backend, plan, progress)
 
 
 def _prepare(settings: RunSettings) -> tuple[list[Job], Backend, Plan]:
@@ -77,10 +90,16 @@ def _prepare(settings: RunSettings) -> tuple[list[Job], Backend, Plan]:
     jobs = []
     for name in settings.suites:
         suite = read_suite(
-            name, overrides=settings.overrides, data_dir=settings.data_dir, fewshot=settings.fewshot, limit=settings.limit
+            name,
+            overrides=settings.overrides,
+            data_dir=settings.data_dir,
+            fewshot=settings.fewshot,
+            limit=settings.limit,
         )
         assessor = Assessor.of(suite, settings.vocabulary, settings.training)
         jobs.append(Job(suite, assessor, tuple(requests_of(suite, assessor.kind))))
+    if twice := [name for name, n in Counter(job.suite.name for job in jobs).items() if n > 1]:
+        raise SuiteError(f"two suites are called {twice[0]!r}; run them one after the other")
     backend = load_backend(settings.model, {"batch_tokens": settings.batch_tokens})
     for job in jobs:
         for kind in sorted({request.kind for request in job.requests} - backend.kinds):
@@ -89,8 +108,9 @@ def _prepare(settings: RunSettings) -> tuple[list[Job], Backend, Plan]:
 
 
 def _planned(jobs: list[Job], backend: Backend) -> Iterator[list[int]]:
-    """Yield batches: choices of all suites share one plan, so equal requests cost once; each suite's generation its own."""
-    starts, groups = 0, {}
+    """Yield batches: choices of all suites share one plan, so that equal requests cost once; others do not."""
+    groups: dict[str | int, list[tuple[int, Request]]] = {}
+    starts = 0
     for number, job in enumerate(jobs):
         for index, request in enumerate(job.requests, starts):
             groups.setdefault("choose" if request.kind == "choose" else number, []).append((index, request))
@@ -103,29 +123,30 @@ def _planned(jobs: list[Job], backend: Backend) -> Iterator[list[int]]:
 def _complete(jobs: list[Job], backend: Backend, plan: Plan, progress: Progress | None) -> list[Path]:
     """Answer what is pending, batch by batch, then score, tag and write the rows of each job that has a folder."""
     asked = [(job, request) for job in jobs for request in job.requests]
-    total, done = sum(len(job.requests) for job in jobs if job.folder), 0
-    for batch in plan:
-        part = [asked[index] for index in batch]
+    batches = [[asked[index] for index in batch] for batch in plan]
+    pending = [part for part in batches if any(job.pending(request) for job, request in part)]
+    tick = _counter(sum(map(len, pending)), progress)
+    for part in pending:
         began = time.monotonic()
-        if any(job.pending(request) for job, request in part):
-            answered = []
-            for response in backend.respond([request for _, request in part]):
-                answered.append(response_record(response))
-                if progress:
-                    progress(done + len(answered), total)
-            _commit(jobs, part, answered, time.monotonic() - began)
-        done += sum(job.folder is not None for job, _ in part)
+        answered = [response_record(r) for r in backend.respond([request for _, request in part], tick)]
+        _commit(jobs, part, answered, time.monotonic() - began)
     return [_finish(job) for job in jobs if job.folder]
 
 
+def _counter(total: int, progress: Progress | None) -> Tick:
+    """Return what counts answers for the progress of a run."""
+    done = itertools.count(1)
+    return lambda: progress(next(done), total) if progress else None
+
+
 def _commit(jobs: list[Job], part: list[tuple[Job, Request]], answered: list[dict[str, Any]], seconds: float) -> None:
-    """Journal one batch, each answer in the folder of its own suite."""
+    """Journal what was pending of one batch, each answer in the folder of its own suite."""
     for job in jobs:
         if job.folder:
             records = [
                 {"id": request.example_id, "trial": request.trial, "response": response}
                 for (owner, request), response in zip(part, answered, strict=True)
-                if owner is job
+                if owner is job and job.pending(request)
             ]
             if records:
                 job.folder.append(records)
@@ -150,4 +171,3 @@ def finish(folder: RunFolder, suite: Suite, assessor: Assessor, answers: list[An
     rows = tuple(assessor.rows(answers))
     lens = Lens(suite.primary, {}, assessor.reference_rates(answers), assessor.training_rates())
     folder.finish(rows, summarize(rows, lens))
-    folder.close()

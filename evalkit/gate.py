@@ -126,7 +126,8 @@ def _data_problem(paired: Paired, limit: float) -> str:
     for side, lost in (("candidate", paired.lost_candidate), ("baseline", paired.lost_baseline)):
         if lost > limit * paired.n + 1e-9:
             count = math.ceil(lost - 1e-9)
-            return f"{count} of {paired.n} {side} items missing ({lost / paired.n:.1%}, limit {limit:.2g})"
+            share = f"{100 * lost / paired.n:.1f} %, limit {100 * limit:g} %"
+            return f"{count} of {paired.n} {side} items missing ({share})"
     return ""
 
 
@@ -149,7 +150,9 @@ def _with_numbers(draft: Check, paired: Paired, found: Evidence) -> Check:
         flip_rate=(paired.broken + paired.fixed) / paired.n,
         mde=100 * found.detectable,
         n_needed=found.items_needed,
-        reason="; ".join(f"{n:.3g} {side} items missing, {_COUNTED_AS[side]}" for side, n in lost),
+        reason="; ".join(
+            f"{n:.3g} {side} {'item' if n == 1 else 'items'} missing, {_COUNTED_AS[side]}" for side, n in lost
+        ),
     )
 
 

@@ -10,6 +10,7 @@ import contextlib
 import io
 import logging
 import random
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -32,6 +33,8 @@ SEED = 1234
 """lm-eval's own default for few-shot sampling and numpy; Python's generator starts at 0 there."""
 RENAMED = {("truthfulqa_mc2", "acc"): "mc2"}
 """Scores that we call by another name than the task, since one run may hold several tasks."""
+NO_SHARE = re.compile(r".*(_max|_diff|perplexity|bits_per_byte|likelihood)|s?bleu|chrf|ter|brier_score")
+"""Metrics that are no share of 1; some of their values may look like one."""
 META = ("subject", "category", "type", "level", "activity_label", "source", "topic")
 """Columns of a document that go to meta."""
 
@@ -301,7 +304,8 @@ def _aggregation(task: Task, metric: str) -> Any:
 
 
 def _score(name: str, value: Any) -> Score:
-    if isinstance(value, bool | int | float | np.number) and 0 <= float(value) <= 1:
+    share = isinstance(value, bool | int | float | np.number) and 0 <= float(value) <= 1
+    if share and not NO_SHARE.fullmatch(name):
         return Score(name, float(value))
     return Score(name, None, why=f"{value if not isinstance(value, float) else round(value, 6)}: not a share")
 

@@ -16,7 +16,9 @@ from evalkit.types import Suite
 PACKAGES = ("evalkit-llm", "torch", "transformers", "tokenizers", "lm-eval", "rapidfuzz", "symspellpy", "typos")
 
 
-def identity_of(suite: Suite, assessor: Assessor, model: Mapping[str, str], plan: Sequence[Sequence[int]] = ()) -> dict[str, str]:
+def identity_of(
+    suite: Suite, assessor: Assessor, model: Mapping[str, str], plan: Sequence[Sequence[int]] = ()
+) -> dict[str, str]:
     """Return every field that must be equal for a run to be resumed; no secret and no environment is among them."""
     return {
         **suite_identity(suite, assessor),

@@ -24,7 +24,10 @@ class Journal:
     def __init__(self, path: Path, good: int) -> None:
         """Open for appending at byte `good`, the end of the last whole line; what follows is cut off."""
         self.path, self.size = path, good
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
+        try:
+            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        except OSError as fault:
+            raise RunError(f"{path}: cannot be written: {fault.strerror}") from None
         os.ftruncate(self._file, good)
         os.lseek(self._file, good, os.SEEK_SET)
 
@@ -51,22 +54,25 @@ class Journal:
         os.close(self._file)
 
 
-def read_journal(path: Path, *, keep_prefix: bool = False) -> tuple[list[dict[str, Any]], int, int]:
+def read_journal(path: Path, *, prefix: bool = False) -> tuple[list[dict[str, Any]], int, int]:
     """Return (records, bytes up to the end of the last good line, bytes after it).
 
-    A last line that is torn is left out; with `keep_prefix` everything from the first bad line on is.
+    A last line that is torn is left out; with `prefix` everything from the first bad line on is.
 
     Raises:
         RunError: a line before the last is corrupt, or the journal is of a newer version.
     """
     records: list[dict[str, Any]] = []
     good = 0
-    data = path.read_bytes() if path.exists() else b""
+    try:
+        data = path.read_bytes() if path.exists() else b""
+    except OSError as fault:
+        raise RunError(f"{path}: cannot be read: {fault.strerror}") from None
     for number, line in _numbered(data):
         record = _record(line)
         if record is None:
             last = good + len(line) == len(data)
-            if not last and not keep_prefix:
+            if not last and not prefix:
                 raise RunError(
                     f"{path}: line {number} is corrupt (checksum or form); "
                     "`evalkit run --resume RUN --keep-prefix` goes on from the lines before it, in a new run"
@@ -95,8 +101,8 @@ def _record(line: bytes) -> dict[str, Any] | None:
     try:
         record = json.loads(line)
         body = line[line.index(b'"r":') + 4 : -2]
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    if not isinstance(record, dict) or record.get("c") != f"{zlib.crc32(body):08x}":
+    if not isinstance(record, dict) or not {"v", "r"} <= record.keys() or record.get("c") != f"{zlib.crc32(body):08x}":
         return None
     return record

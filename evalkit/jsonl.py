@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -12,6 +13,8 @@ from typing import Any, NoReturn
 from evalkit.errors import EvalkitError
 
 MAX_LISTED = 20
+MAX_DEPTH = 100
+"""Lists and objects inside each other that a value may have; far below what recursion can walk."""
 _NOT_JSONL = {
     b"\x1f\x8b": "gzip; unpack it first (gunzip)",
     b"PK": "a zip archive; unpack it first (unzip)",
@@ -21,9 +24,9 @@ _NOT_JSONL = {
 
 
 def read_jsonl(path: Path, error: type[EvalkitError] = EvalkitError) -> list[tuple[int, dict[str, Any]]]:
-    """Return (line number from 1, object) of each line that is not blank.
+    r"""Return (line number from 1, object) of each line that is not blank.
 
-    Lines end in "\\n" alone; a byte order mark and "\\r" before the end are dropped; lone surrogates become U+FFFD.
+    Lines end in "\n" alone; a byte order mark and "\r" before the end are dropped; lone surrogates become U+FFFD.
 
     Raises:
         error: the file cannot be read, or lines are not JSON objects; up to 20 are listed.
@@ -46,7 +49,8 @@ def read_jsonl(path: Path, error: type[EvalkitError] = EvalkitError) -> list[tup
 def parse_object(line: bytes) -> dict[str, Any]:
     """Parse one line as a JSON object; ValueError says the column and what is wrong with it."""
     try:
-        value = json.loads(line.decode("utf-8"), parse_constant=_refuse, object_pairs_hook=_unique)
+        text = line.decode("utf-8")
+        value = json.loads(text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_unique)
     except UnicodeDecodeError as fault:
         raise ValueError(f"column {fault.start + 1}: not UTF-8") from None
     except json.JSONDecodeError as fault:
@@ -57,6 +61,8 @@ def parse_object(line: bytes) -> dict[str, Any]:
         raise ValueError(f"column 1: {str(fault).split(';')[0]}") from None
     if not isinstance(value, dict):
         raise ValueError(f"column 1: {type(value).__name__}, not an object")
+    if line.count(b"[") + line.count(b"{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+        raise ValueError("column 1: nested too deeply")
     return scrub(value) if b"\\ud" in line.lower() else value
 
 
@@ -121,6 +127,22 @@ def _refuse_other_formats(path: Path, start: bytes, error: type[EvalkitError]) -
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    if math.isinf(value):
+        raise ValueError(f"number {number[:20]} is too large")
+    return value
+
+
+def _depth(value: Any) -> int:
+    """Count the lists and objects inside each other, level by level."""
+    depth, level = 0, [value]
+    while level := [v for v in level if isinstance(v, dict | list)]:
+        depth += 1
+        level = [item for v in level for item in (v.values() if isinstance(v, dict) else v)]
+    return depth
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,7 +1,11 @@
-"""`--model X` -> a backend: a local folder, a hub id, a catalogue name, an adapter folder, or `backend:where`. Loads no weights."""
+"""`--model X` -> a backend: a folder, a hub id, a catalogue name, an adapter's folder, or `backend:where`.
+
+Loads no weights.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -94,7 +98,8 @@ def _find_folder(model: str) -> Path:
         return Path(load("evalkit.backends.hub:snapshot")(model))
     known = [*CATALOGUE, *(f"{name}:" for name in table("backends") if name != "hf")]
     raise ModelError(
-        f"no model {model!r}: neither a folder, nor a hub id (owner/name), nor in the catalogue{did_you_mean(model, known)}"
+        f"no model {model!r}: neither a folder, nor a hub id (owner/name), nor in the catalogue"
+        f"{did_you_mean(model, known)}"
     )
 
 
@@ -104,21 +109,31 @@ def _check_folder(folder: Path) -> None:
     if not config.is_file():
         raise ModelError(f"{folder}: no config.json; a checkpoint folder holds config, weights and tokenizer")
     if "auto_map" in _read_json(config):
-        raise ModelError(f"{folder}: the model brings its own code (auto_map), which is never run; use a built-in architecture")
+        raise ModelError(
+            f"{folder}: the model brings its own code (auto_map), which is never run; use a built-in architecture"
+        )
     if not any((folder / name).is_file() for name in _TOKENIZERS):
-        raise ModelError(f"{folder}: no tokenizer ({', '.join(_TOKENIZERS[:3])}); save it beside the model (save_pretrained)")
+        raise ModelError(
+            f"{folder}: no tokenizer ({', '.join(_TOKENIZERS[:3])}); save it beside the model (save_pretrained)"
+        )
     _check_weights(folder)
 
 
 def _check_weights(folder: Path) -> None:
     shards = sorted(folder.glob("*.safetensors"))
     for index in folder.glob("*.safetensors.index.json"):
-        names = set(_read_json(index).get("weight_map", {}).values())
-        for name in sorted(names - {shard.name for shard in shards}):
+        weights = _read_json(index).get("weight_map")
+        if not isinstance(weights, dict):
+            raise ModelError(f"{index}: no weight_map; copy the folder again")
+        for name in sorted(set(map(str, weights.values())) - {shard.name for shard in shards}):
             raise ModelError(f"{folder}: shard {name} is missing; copy the folder again")
     if not shards:
         pickled = [p.name for pattern in _PICKLES for p in folder.glob(pattern)]
-        hint = f"only pickled weights ({pickled[0]}), which can run code; convert them to safetensors" if pickled else "no weights"
+        hint = (
+            f"only pickled weights ({pickled[0]}), which can run code; convert them to safetensors"
+            if pickled
+            else "no weights"
+        )
         raise ModelError(f"{folder}: {hint} (expected *.safetensors)")
     for shard in shards:
         _check_shard(shard)
@@ -131,11 +146,12 @@ def _check_shard(path: Path) -> None:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
             header = json.loads(file.read(length)) if length < min(size, 100_000_000) else {}
-        ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
-    except (OSError, ValueError, KeyError, TypeError, struct.error):
+        ends = [int(entry["data_offsets"][1]) for key, entry in header.items() if key != "__metadata__"]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, struct.error):
         raise ModelError(f"{path}: not a safetensors file; copy it again") from None
-    if not ends or size != 8 + length + max(ends):
-        raise ModelError(f"{path}: truncated or damaged: {size:,} bytes, its header promises {8 + length + max(ends, default=0):,}")
+    promised = 8 + length + max(ends, default=0)
+    if not ends or size != promised:
+        raise ModelError(f"{path}: truncated or damaged: {size:,} bytes, its header promises {promised:,}")
 
 
 def _files_read(folder: Path) -> Iterable[Path]:
@@ -146,8 +162,8 @@ def _hashes(files: Iterable[Path]) -> Iterable[tuple[Path, str]]:
     """Yield (file, sha256); hashes of files that did not change come from a cache."""
     cache = cache_folder() / "hashes.json"
     try:
-        known: dict[str, str] = json.loads(cache.read_bytes())
-    except (OSError, ValueError):
+        known: dict[str, str] = dict(json.loads(cache.read_bytes()))
+    except (OSError, ValueError, TypeError):
         known = {}
     fresh: dict[str, str] = {}
     for file in files:
@@ -158,16 +174,16 @@ def _hashes(files: Iterable[Path]) -> Iterable[tuple[Path, str]]:
                 fresh[key] = known[key] = hashlib.file_digest(content, "sha256").hexdigest()
         yield file, known[key]
     if fresh:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(cache, [dump(known).encode()])
+        with contextlib.suppress(OSError):  # without a cache the files are hashed again
+            cache.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(cache, [dump(known).encode()])
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_bytes())
-    except (OSError, ValueError) as fault:
+    except (OSError, ValueError, RecursionError) as fault:
         raise ModelError(f"{path}: not readable as JSON: {fault}") from None
     if not isinstance(value, dict):
         raise ModelError(f"{path}: expected a JSON object")
     return value
-

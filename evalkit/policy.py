@@ -1,4 +1,4 @@
-"""The gate's policy: gate.toml as frozen values. Knows which settings there are and refuses every other; decides nothing."""
+"""The gate's policy: gate.toml as frozen values. Refuses what it does not know; decides nothing."""
 
 from __future__ import annotations
 

@@ -31,7 +31,9 @@ def request_of(suite: Suite, example: Example, trial: int = 0, kind: Kind = "gen
         kind=kind,
         prompt="" if suite.chat else prompt_of(suite, example),
         messages=messages_of(suite, example) if suite.chat else (),
-        choices=tuple(f" {choice}" if not suite.chat else choice for choice in example.choices) if kind == "choose" else (),
+        choices=tuple(f" {choice}" if not suite.chat else choice for choice in example.choices)
+        if kind == "choose"
+        else (),
         sampling=sampling,
         target=example.target,
     )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
+import logging
 import os
 import secrets
 import zlib
@@ -16,11 +18,24 @@ from typing import Any, Self
 from evalkit.codec import row_of, row_record
 from evalkit.errors import IdentityError, RunError, RunLocked, Stopped
 from evalkit.journal import Journal, read_journal
-from evalkit.jsonl import dump, write_atomic
+from evalkit.jsonl import dump, parse_object, write_atomic
 from evalkit.types import Row, Run
 
 SCHEMA = 1
 FINISHED = "finished"
+_log = logging.getLogger(__name__)
+_DAMAGE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+_KEYS = (
+    ("id",),
+    ("status",),
+    ("identity", "suite"),
+    ("identity", "primary"),
+    ("identity", "split"),
+    ("settings", "model"),
+    ("settings", "max_errors"),
+)
+"""What every manifest holds."""
+_FILES = ("manifest.json", "journal.jsonl", "rows.jsonl", "telemetry.jsonl", "summary.json", "lock")
 
 
 def new_run_id() -> str:
@@ -38,28 +53,36 @@ def read_run(path: str | Path) -> Run:
     manifest = read_manifest(folder)
     if manifest["status"] != FINISHED:
         raise RunError(f"{folder}: the run is not finished; `evalkit run --resume {folder}` completes it")
-    return Run(id=manifest["id"], manifest=manifest, rows=tuple(read_rows(folder)), summary=_read_summary(folder))
+    rows = tuple(read_rows(folder, manifest.get("rows_sha256")))
+    return Run(id=manifest["id"], manifest=manifest, rows=rows, summary=_read_summary(folder))
 
 
-def read_rows(folder: Path) -> Iterator[Row]:
-    """Yield the rows of a finished run, one at a time."""
-    path = folder / "rows.jsonl"
+def read_rows(folder: Path, sha256: str | None = None) -> Iterator[Row]:
+    """Yield the rows of a finished run, one at a time; at the end, compare the file with its `sha256`."""
+    path, digest = folder / "rows.jsonl", hashlib.sha256()
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
+                digest.update(line)
                 try:
-                    yield row_of(json.loads(line))
-                except (ValueError, KeyError, TypeError) as fault:
-                    raise RunError(f"{path}: line {number} is damaged ({fault}); `evalkit score` makes the file anew") from None
+                    yield row_of(parse_object(line.rstrip(b"\n")))
+                except _DAMAGE as fault:
+                    raise RunError(f"{path}: line {number} is damaged ({fault}); {_anew(folder)}") from None
     except OSError as fault:
         raise RunError(f"{path}: cannot be read: {fault.strerror}") from None
+    if sha256 not in (None, digest.hexdigest()):
+        raise RunError(f"{path}: damaged (its sha256 is not the manifest's); {_anew(folder)}")
+
+
+def _anew(folder: Path) -> str:
+    return f"`evalkit run --resume {folder}` writes it anew from the journal"
 
 
 def _read_summary(folder: Path) -> dict[str, Any]:
     try:
         return dict(json.loads((folder / "summary.json").read_bytes()))
-    except (OSError, ValueError, TypeError) as fault:
-        raise RunError(f"{folder}/summary.json: damaged ({fault}); `evalkit score {folder}` makes a run anew from its rows") from None
+    except (OSError, *_DAMAGE) as fault:
+        raise RunError(f"{folder}/summary.json: damaged ({fault}); {_anew(folder)}") from None
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -69,51 +92,70 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise RunError(f"{folder}: no run here (no manifest.json); a run is the folder that `evalkit run` printed last")
     try:
         manifest = json.loads(path.read_bytes())
-        schema, check = manifest["schema"], manifest.pop("check")
-    except (ValueError, KeyError, TypeError, AttributeError) as fault:
+        schema, check = int(manifest["schema"]), manifest.pop("check")
+        whole = check == _check(manifest)
+    except (OSError, *_DAMAGE) as fault:
         raise RunError(f"{path}: damaged ({type(fault).__name__}: {fault})") from None
-    if isinstance(schema, int) and schema > SCHEMA:
+    if schema > SCHEMA:
         raise RunError(f"{path}: run schema {schema} is newer than this evalkit's {SCHEMA}; update evalkit")
-    if check != _check(manifest):
+    if not whole:
         raise RunError(f"{path}: damaged (its checksum does not fit its content)")
+    for *tables, key in _KEYS:
+        table = manifest.get(tables[0]) if tables else manifest
+        if not isinstance(table, dict) or key not in table:
+            raise RunError(f"{path}: damaged (no {'.'.join((*tables, key))})")
     return dict(manifest)
 
 
 class RunFolder:
-    """A run being written; held by one process at a time."""
+    """A run being written; held by one process at a time, until it is closed."""
 
-    def __init__(self, path: Path, manifest: Mapping[str, Any], *, keep_prefix: bool = False) -> None:
-        """Take the lock, then open the journal; use `create` or `open`."""
+    def __init__(self, path: Path, manifest: Mapping[str, Any] | None = None) -> None:
+        """Take the lock, write or read the manifest, open the journal; use `create` or `open`."""
         self.path = path
-        self._lock = _lock(path / "lock")
-        self.manifest = dict(manifest)
-        records, good, torn = read_journal(path / "journal.jsonl", keep_prefix=keep_prefix)
-        self.answered = {(r["id"], r["trial"]): r for r in records}
-        self.torn = torn
-        self._journal = Journal(path / "journal.jsonl", good)
+        self._lock: int | None = _lock(path / "lock")
+        try:
+            if manifest is not None:
+                _refuse_content(path)
+                _write_manifest(path, manifest)
+            self.manifest = read_manifest(path)
+            records, good, torn = read_journal(path / "journal.jsonl")
+            self.answered = {(r["id"], r["trial"]): r for r in records}
+            self._journal = Journal(path / "journal.jsonl", good)
+        except BaseException:
+            os.close(self._lock)
+            raise
+        if torn:
+            _log.warning("%s: %d bytes of a torn line were cut off; that answer is asked again", path, torn)
 
     @classmethod
     def create(cls, path: Path, manifest: Mapping[str, Any]) -> Self:
         """Make a folder that must not exist or be empty, and write its first manifest."""
         try:
             path.mkdir(parents=True, exist_ok=True)
-            if any(path.iterdir()):
-                raise RunError(f"{path}: the folder is not empty; give another --out, or `evalkit run --resume {path}`")
-            first = {"schema": SCHEMA, "id": path.name, "status": "running", **manifest}
-            _write_manifest(path, first)
+            _refuse_content(path)
+            return cls(path, {"schema": SCHEMA, "id": path.resolve().name, "status": "running", **manifest})
         except FileExistsError:
             raise RunError(f"{path}: is a file; a run needs a folder") from None
         except OSError as fault:
             raise RunError(f"{path}: a run cannot be made here: {fault.strerror}") from None
-        return cls(path, first)
 
     @classmethod
-    def open(cls, path: Path, *, keep_prefix: bool = False) -> Self:
-        """Open a run to go on with it; the manifest is read after the lock is held."""
+    def open(cls, path: Path) -> Self:
+        """Open a run to go on with it; the manifest that counts is read while the lock is held."""
         read_manifest(path)
-        run = cls(path, {}, keep_prefix=keep_prefix)
-        run.manifest = read_manifest(path)
-        return run
+        for name in _FILES:
+            if (path / name).is_symlink():
+                raise RunError(f"{path / name}: is a symbolic link; a run is resumed only where its own files are")
+        return cls(path)
+
+    def __enter__(self) -> Self:
+        """Return the run."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the run, whatever happened."""
+        self.close()
 
     @property
     def finished(self) -> bool:
@@ -149,9 +191,12 @@ class RunFolder:
     def finish(self, rows: Iterable[Row], summary: Mapping[str, Any]) -> None:
         """Write rows.jsonl and summary.json whole, then mark the run as finished."""
         try:
-            write_atomic(self.path / "rows.jsonl", (dump(row_record(row)).encode() + b"\n" for row in rows))
+            digest = hashlib.sha256()
+            write_atomic(
+                self.path / "rows.jsonl", _hashed((dump(row_record(row)).encode() + b"\n" for row in rows), digest)
+            )
             write_atomic(self.path / "summary.json", [dump(summary).encode() + b"\n"])
-            self.update(status=FINISHED)
+            self.update(status=FINISHED, rows_sha256=digest.hexdigest())
         except OSError as fault:
             raise Stopped(f"{self.path}: {fault.strerror} while the rows were written") from None
 
@@ -161,9 +206,44 @@ class RunFolder:
         _write_manifest(self.path, self.manifest)
 
     def close(self) -> None:
-        """Close the journal and give the lock back."""
-        self._journal.close()
-        os.close(self._lock)
+        """Close the journal and give the lock back; a second time does nothing."""
+        if self._lock is not None:
+            self._journal.close()
+            os.close(self._lock)
+            self._lock = None
+
+
+def _hashed(lines: Iterable[bytes], digest: hashlib._Hash) -> Iterator[bytes]:
+    for line in lines:
+        digest.update(line)
+        yield line
+
+
+def salvage(path: Path) -> Path:
+    """Copy what stands before the first corrupt line of a run's journal into a new run beside it, and return that.
+
+    The old run is left as it is.
+
+    Raises:
+        RunError: nothing is corrupt, or the new folder is there already.
+    """
+    manifest, target = read_manifest(path), path.resolve().with_name(f"{path.resolve().name}-prefix")
+    lock = _lock(path / "lock")
+    try:
+        records, _, bad = read_journal(path / "journal.jsonl", prefix=True)
+        if not bad:
+            raise RunError(f"{path}: its journal is whole; resume it without --keep-prefix")
+        fresh = {key: manifest[key] for key in ("identity", "settings")}
+        with RunFolder.create(target, {**fresh, "prefix_of": manifest["id"]}) as run:
+            run.append(records)
+    finally:
+        os.close(lock)
+    return target
+
+
+def _refuse_content(path: Path) -> None:
+    if any(entry.name != "lock" for entry in path.iterdir()):
+        raise RunError(f"{path}: the folder is not empty; give another --out, or `evalkit run --resume {path}`")
 
 
 def _write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
@@ -178,13 +258,18 @@ def _check(manifest: Mapping[str, Any]) -> str:
 
 def _lock(path: Path) -> int:
     """Take the lock of a run and return its file handle; the file's content only serves the message."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    except OSError as fault:
+        raise RunError(f"{path.parent}: cannot be written: {fault.strerror}") from None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         holder = os.read(handle, 200).decode(errors="replace").strip() or "unknown"
         os.close(handle)
-        raise RunLocked(f"{path.parent}: another process works on this run ({holder}); wait for it or stop it") from None
+        raise RunLocked(
+            f"{path.parent}: another process works on this run ({holder}); wait for it or stop it"
+        ) from None
     os.ftruncate(handle, 0)
     os.write(handle, f"pid {os.getpid()}, since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n".encode())
     return handle

@@ -27,7 +27,17 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
     },
     "taggers": {
         "empty": "evalkit.taggers.empty:Empty",
+        "leak": "evalkit.taggers.leak:Leak",
         "repetition": "evalkit.taggers.repetition:Repetition",
+        "truncated": "evalkit.taggers.truncated:Truncated",
+        "language": "evalkit.taggers.language:Language",
+        "refusal": "evalkit.taggers.refusal:Refusal",
+        "format": "evalkit.taggers.format:Format",
+        "unsupported": "evalkit.taggers.unsupported:Unsupported",
+        "copied": "evalkit.taggers.copied:Copied",
+        "missing_facts": "evalkit.taggers.missing_facts:MissingFacts",
+        "low_overlap": "evalkit.taggers.low_overlap:LowOverlap",
+        "off_topic": "evalkit.taggers.off_topic:OffTopic",
         "length": "evalkit.taggers.length:Length",
         "misspelling": "evalkit.taggers.misspelling:Misspelling",
     },
@@ -58,11 +68,14 @@ def lookup(group: str, name: str) -> Any:
     names = table(group)
     if name not in names:
         raise PluginError(f"unknown {group.removesuffix('s')} {name!r}{did_you_mean(name, names)}")
-    return load(names[name])
+    try:
+        return load(names[name])
+    except (ImportError, AttributeError) as fault:
+        raise PluginError(f"{group.removesuffix('s')} {name!r} ({names[name]}) cannot be loaded: {fault}") from fault
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """Return `; did you mean 'x'?`, or the list of what is known where nothing is near."""
     known = sorted(known)
     near = difflib.get_close_matches(given, known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
+    return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}" if known else ""

@@ -1,7 +1,8 @@
-"""What the user asks of a run, as one frozen value that the manifest keeps, so that a run can be resumed from its folder."""
+"""What the user asks of a run, as one frozen value; the manifest keeps it, so that a run can be resumed."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -41,7 +42,7 @@ class RunSettings:
             raise EvalkitError("no suite: give --suite NAME or FOLDER; `evalkit suites list` shows all")
         if len(set(self.suites)) < len(self.suites):
             raise EvalkitError(f"a suite is given twice: {', '.join(self.suites)}; give each once")
-        if self.max_errors < 0:
+        if not 0 <= self.max_errors < math.inf:
             raise EvalkitError(f"--max-errors {self.max_errors}: expected a count, or a share below 1")
 
     def record(self) -> dict[str, Any]:
@@ -50,13 +51,17 @@ class RunSettings:
         for key in ("data_dir", "vocabulary", "training"):
             if record[key]:
                 record[key] = str(Path(record[key]).resolve())
+        backend, colon, where = self.model.partition(":")
         if Path(self.model).is_dir():
             record["model"] = str(Path(self.model).resolve())
-        record["suites"] = [str(Path(s).resolve()) if "/" in s and Path(s).is_dir() else s for s in self.suites]
+        elif where and Path(where).exists():
+            record["model"] = f"{backend}{colon}{Path(where).resolve()}"
+        record["suites"] = [str(Path(s).resolve()) if Path(s, "suite.toml").is_file() else s for s in self.suites]
         return record
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> RunSettings:
         """Rebuild settings from a manifest."""
         known = {f.name for f in fields(cls)}
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in record.items() if k in known})
+        given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items() if k in known}
+        return cls(**given)

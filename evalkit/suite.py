@@ -19,12 +19,15 @@ from evalkit.types import SEVERITY_WEIGHTS, Example, Sampling, Source, Suite
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 LM_EVAL = "lm_eval:"
+ANSWERS = "answers"
+"""Name of the suite that answers without one are scored by."""
+_COLUMNS = ("id", "input", "target", "choices")
 _READ_ELSEWHERE = {"examples", "fewshot", "generation", "source", "settings", "requests", "digest", "data_digest"}
 _TABLES = ("generation", "source", "scorer", "tagger")
 
 
 def suite_folders() -> dict[str, Path]:
-    """Return name -> folder of every suite that a bare name finds: ./suites first, then those that ship with evalkit."""
+    """Return name -> folder of every suite that a bare name finds: ./suites first, then what ships with evalkit."""
     package = Path(__file__).parent
     shipped = package / "suites" if (package / "suites").is_dir() else package.parent / "suites"
     found: dict[str, Path] = {}
@@ -41,7 +44,9 @@ def find_suite(given: str) -> Path:
     if (Path(given) / "suite.toml").is_file():
         return Path(given)
     if "/" in given or Path(given).is_dir():
-        raise SuiteError(f"{given!r} is not a suite: a suite is a folder with suite.toml; `evalkit suites new` makes one")
+        raise SuiteError(
+            f"{given!r} is not a suite: a suite is a folder with suite.toml; `evalkit suites new` makes one"
+        )
     known = suite_folders()
     if given not in known:
         raise SuiteError(f"unknown suite {given!r}{did_you_mean(given, known)}; `evalkit suites list` shows all")
@@ -89,7 +94,7 @@ def read_suite(
 
 def suite_of_answers(examples: tuple[Example, ...], overrides: Sequence[str] = ()) -> Suite:
     """Return the suite `answers` for examples that come with their answers; nothing is asked."""
-    settings: dict[str, Any] = {"name": "answers", "split": "dev"}
+    settings: dict[str, Any] = {"name": ANSWERS, "split": "dev"}
     for item in overrides:
         _override(settings, item)
     return digested(replace(_suite_of(settings, where="answers"), examples=examples))
@@ -99,7 +104,9 @@ def digested(suite: Suite) -> Suite:
     """Return the suite with its digests, which hold everything that changes a question or how it is asked."""
     records = [dump(asdict(example)) for example in suite.examples]
     data = hashlib.sha256("\n".join(records).encode()).hexdigest()
-    settings = {f.name: getattr(suite, f.name) for f in fields(suite) if f.name not in ("examples", "digest", "description")}
+    settings = {
+        f.name: getattr(suite, f.name) for f in fields(suite) if f.name not in ("examples", "digest", "description")
+    }
     settings |= {"generation": asdict(suite.generation), "source": suite.source and asdict(suite.source)}
     settings |= {"requests": [asdict(request) for request in suite.requests]}
     settings |= {"fewshot": [asdict(shot) for shot in suite.fewshot], "data_digest": data}
@@ -150,6 +157,13 @@ def _suite_of(settings: Mapping[str, Any], where: str) -> Suite:
         for group in ("scorer", "tagger")
         for name, of in _table(settings.get(group, {}), group, where).items()
     }
+    for name, given in plugins.items():
+        try:
+            dump(given)
+        except (TypeError, ValueError):
+            raise SuiteError(
+                f"{where}: [{name}]: expected texts, finite numbers, true or false, and lists of them"
+            ) from None
     suite = Suite(
         **values,
         examples=(),
@@ -167,7 +181,8 @@ _EXPECTED = {
     "hub": str, "lm_eval": str, "config": str, "columns": dict, "fewshot": int, "subset": list,
 }  # fmt: skip
 _CALLED: Mapping[type, str] = {
-    str: "a text", int: "a whole number", float: "a number", bool: "true or false", list: "a list of texts", dict: "a table"
+    str: "a text", int: "a whole number", float: "a number", bool: "true or false", list: "a list of texts",
+    dict: "a table",
 }  # fmt: skip
 
 
@@ -179,10 +194,9 @@ def _typed(key: str, value: Any, where: str) -> Any:
     right = isinstance(value, want) and (want is bool or not isinstance(value, bool))
     if right and want is list:
         right = all(isinstance(item, str) for item in value)
-        value = tuple(value)
     if not right:
         raise SuiteError(f"{where}: {key} = {value!r}: expected {_CALLED[want]}")
-    return value
+    return tuple(value) if want is list else value
 
 
 def _table(value: Any, key: str, where: str) -> Mapping[str, Any]:
@@ -207,7 +221,7 @@ def _checked(suite: Suite, where: str) -> Suite:
         (suite.split in ("dev", "held_out"), f"split = {suite.split!r}: expected 'dev' or 'held_out'"),
         (suite.chat or "{input}" in suite.template, "template: expected the place of the question, {input}, in it"),
         (suite.trials >= 1, f"trials = {suite.trials}: expected at least 1"),
-        (suite.trials == 1 or g.temperature > 0, f"trials = {suite.trials} with generation.temperature = 0 repeats one answer: raise the temperature or ask once"),
+        (suite.trials == 1 or g.temperature > 0, f"trials = {suite.trials} at temperature 0 repeat one answer"),
         (g.max_new_tokens >= 1, f"generation.max_new_tokens = {g.max_new_tokens}: expected at least 1"),
         (0 <= g.temperature <= 100, f"generation.temperature = {g.temperature}: expected 0 to 100"),
         (0 < g.top_p <= 1, f"generation.top_p = {g.top_p}: expected above 0, at most 1"),
@@ -218,9 +232,14 @@ def _checked(suite: Suite, where: str) -> Suite:
     for holds, message in facts:
         if not holds:
             raise SuiteError(f"{where}: {message}")
+    for ours, theirs in source.columns.items() if source else ():
+        if ours not in _COLUMNS or not isinstance(theirs, str):
+            raise SuiteError(f"{where}: source.columns.{ours} = {theirs!r}{did_you_mean(ours, _COLUMNS)}")
     for category, severity in suite.severity.items():
         if severity not in SEVERITY_WEIGHTS:
-            raise SuiteError(f"{where}: severity.{category} = {severity!r}{did_you_mean(str(severity), SEVERITY_WEIGHTS)}")
+            raise SuiteError(
+                f"{where}: severity.{category} = {severity!r}{did_you_mean(str(severity), SEVERITY_WEIGHTS)}"
+            )
     _check_plugins(suite, where)
     return suite
 
@@ -247,6 +266,8 @@ def _with_examples(suite: Suite, folder: Path | None, data_dir: str | Path | Non
         with_task: Suite = load("evalkit.harness:with_task")(suite, data_dir, limit)
         return with_task
     file = folder / "examples.jsonl" if folder else None
+    if suite.source and file and file.is_file():
+        raise SuiteError(f"{folder}: examples.jsonl and [source] are both there; keep the one that is meant")
     if suite.source:
         examples = _from_hub(suite.source, data_dir)
     elif file and file.is_file():
@@ -257,6 +278,11 @@ def _with_examples(suite: Suite, folder: Path | None, data_dir: str | Path | Non
         raise SuiteError(f"{file or suite.name}: no example in it; a suite needs at least one")
     shots = folder / "fewshot.jsonl" if folder else None
     fewshot = examples_of(read_jsonl(shots, SuiteError), str(shots)) if shots and shots.is_file() else ()
+    chats = [example.id for example in (*examples, *fewshot) if not suite.chat and not isinstance(example.input, str)]
+    if chats:
+        raise SuiteError(
+            f"{folder}: chat = false, but the input of {chats[0]!r} is a chat ({len(chats)} such); set chat = true"
+        )
     return replace(suite, examples=examples, fewshot=fewshot)
 
 
@@ -269,8 +295,10 @@ def _from_hub(source: Source, data_dir: str | Path | None) -> tuple[Example, ...
         record = {ours: row[theirs] for ours, theirs in columns.items() if theirs in row}
         record["meta"] = {key: value for key, value in row.items() if key not in taken}
         example = example_of(record, f"{source.hub}, row {number}")
-        seen[example.id] = seen.get(example.id, 0) + 1
-        if seen[example.id] > 1:  # the user cannot mend a hub's repeated rows, so they stay apart by number
-            example = replace(example, id=f"{example.id}-{seen[example.id]}")
+        key = example.id
+        while example.id in seen:  # the user cannot mend a hub's repeated rows, so they stay apart by number
+            seen[key] += 1
+            example = replace(example, id=f"{key}-{seen[key]}")
+        seen[example.id] = 1
         examples.append(example)
     return tuple(examples)

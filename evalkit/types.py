@@ -300,6 +300,14 @@ Tagger = Callable[[Row], Iterable[Tag]]
 needs the whole run first has a method `prepare(corpus: Corpus) -> Tagger`, called once before any row."""
 
 
+Tick = Callable[[], None]
+"""Called whenever one more answer is there, in whatever order; for progress alone."""
+
+
+def no_tick() -> None:
+    """Report no progress."""
+
+
 class Backend(Protocol):
     """The one seam to models: requests in, responses out."""
 
@@ -313,5 +321,5 @@ class Backend(Protocol):
     def plan(self, requests: Sequence[Request]) -> Sequence[Sequence[int]]:
         """Cut requests into batches of indices, from the requests alone: the unit of journal and resume."""
 
-    def respond(self, requests: Sequence[Request]) -> Iterator[Response]:
+    def respond(self, requests: Sequence[Request], tick: Tick = no_tick) -> Iterator[Response]:
         """Answer one batch of the plan: a response per request, in the same order."""

@@ -35,8 +35,8 @@ class MetricPair:
     clusters: Sequence[Hashable] | None = None
     """Label of each item's cluster, None for an item on its own; None: every item is on its own."""
     kind: str = "binary"
-    """`binary`, `graded` (0..1) or `judge` (a 1-5 scale mapped to 0..1). It sets the default margin; scores that are all
-    0 or 1 are always tested as binary."""
+    """`binary`, `graded` (0..1) or `judge` (a 1-5 scale mapped to 0..1). It sets the default margin; scores that are
+    all 0 or 1 are always tested as binary."""
     direction: Direction = "up"
     """`up`: more is better; `down`: less is better, as for the share of answers with an error."""
     role: Role = "gate"

@@ -179,4 +179,5 @@ class Decoder:
 def _completion(row: Row) -> Completion:
     """Return an ended row as a completion."""
     assert row.finish is not None
-    return Completion(row.index, tuple(row.tokens), row.text, row.finish, "nan_logits" if row.finish == "error" else None)
+    error = "nan_logits" if row.finish == "error" else None
+    return Completion(row.index, tuple(row.tokens), row.text, row.finish, error)

@@ -5,11 +5,12 @@ Knows nothing of how answers are decoded or scored. What a configuration does no
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 LIMITS = ("max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length", "seq_length", "max_seq_len")
 FULL = {"full_attention", "attention"}
-UNSUPPORTED_PROCESSORS = {
+UNSUPPORTED_PROCESSORS: Mapping[str, tuple[object, ...]] = {
     "guidance_scale": (None, 1, 1.0),
     "sequence_bias": (None,),
     "encoder_repetition_penalty": (None, 1.0),
@@ -27,7 +28,7 @@ UNSUPPORTED_PROCESSORS = {
     "penalty_alpha": (None,),
     "watermarking_config": (None,),
 }
-"""Settings of a generation config that change greedy answers and that our decoder leaves to `generate`: neutral values."""
+"""Settings of a generation config that change greedy answers and that only `generate` honours, with neutral values."""
 
 
 def context_limit(config: Any) -> int | None:

@@ -28,11 +28,11 @@ class Window:
     """(B,) the one column that each row writes, where rows differ."""
 
 
-class SlotLayer(DynamicLayer):
+class SlotLayer(DynamicLayer):  # type: ignore[no-untyped-call] # transformers leaves its subclass hook untyped
     """One layer's keys and values, (slots, heads, capacity, width), allocated at the first write and never moved."""
 
     def __init__(self, slots: int, capacity: int, window: Window) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call] # as above
         self.slots, self.capacity, self.window = slots, capacity, window
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
@@ -76,25 +76,30 @@ class SlotCache(Cache):
     def __init__(self, slots: int, capacity: int) -> None:
         self.window = Window(slice(0, 1), 0)
         self.slots = slots
-        super().__init__(layer_class_to_replicate=partial(SlotLayer, slots, capacity, self.window))
+        layer: Any = partial(SlotLayer, slots, capacity, self.window)  # called once a layer, as a class would be
+        super().__init__(layer_class_to_replicate=layer)
 
     def aim(self, rows: slice, stop: int, start: int = 0, columns: Tensor | None = None) -> None:
         """Set where the next forward pass writes; see `Window`."""
         self.window.rows, self.window.stop, self.window.start, self.window.columns = rows, stop, start, columns
 
     def _stores(self) -> list[Tensor]:
-        return [store for layer in self.layers for store in (layer.keys, layer.values) if store is not None]
+        layers: Any = self.layers
+        return [store for layer in layers for store in (layer.keys, layer.values)]
 
+    @torch.inference_mode()
     def share(self, length: int) -> None:
         """Copy the first `length` columns of slot 0 into every slot."""
         for store in self._stores():
             store[1:, :, :length] = store[:1, :, :length]
 
+    @torch.inference_mode()
     def move(self, source: int, target: int, stop: int) -> None:
         """Copy the first `stop` columns of one slot over another."""
         for store in self._stores():
             store[target, :, :stop] = store[source, :, :stop]
 
+    @torch.inference_mode()
     def clear(self, slot: int, start: int) -> None:
         """Zero a slot from column `start` on: a NaN left there would reach later rows through a masked zero weight."""
         for store in self._stores():

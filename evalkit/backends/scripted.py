@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,16 @@ from typing import Any
 from evalkit.backends import cut
 from evalkit.errors import ModelError
 from evalkit.jsonl import read_jsonl
-from evalkit.types import Request, Response
+from evalkit.types import Request, Response, Tick, no_tick
 
 BATCH = 4
 
 
 class ScriptedBackend:
-    """Answers by the example's id from a JSONL file `{"id", "answer", "finish"?, "error"?, "logprobs"?}`.
+    """Answers by the example's id from a JSONL file.
 
-    Without a file every sixth answer is right, and the others show an error each: verbose, looping, misspelt, empty, wrong.
+    A line is `{"id", "answer", "finish"?, "tokens"?, "error"?, "logprobs"?, "delay"?}`, the delay in seconds.
+    Without a file every sixth answer is right; the others show an error each: verbose, looping, misspelt, empty, wrong.
     """
 
     kinds = frozenset({"generate", "choose"})
@@ -42,9 +44,11 @@ class ScriptedBackend:
         """Cut into batches of four."""
         return cut(len(requests), BATCH)
 
-    def respond(self, requests: Sequence[Request]) -> Iterator[Response]:
+    def respond(self, requests: Sequence[Request], tick: Tick = no_tick) -> Iterator[Response]:
         """Yield the scripted answer of each request."""
         for request in requests:
+            time.sleep(float(self._script.get(request.example_id, {}).get("delay") or 0))
+            tick()
             yield self._scripted(request) if self._script else made_up(request)
 
     def _scripted(self, request: Request) -> Response:
@@ -52,10 +56,10 @@ class ScriptedBackend:
         if row is None:
             return Response(finish="error", error=f"the script has no answer for id {request.example_id!r}")
         return Response(
-            text=str(row.get("answer", "")),
+            text=str(row.get("answer") or ""),
             finish="error" if row.get("error") else row.get("finish", "stop"),
             sent=sent_of(request),
-            choice_logprobs=tuple(row.get("logprobs", ())),
+            choice_logprobs=tuple(row.get("logprobs") or ()),
             tokens=row.get("tokens"),
             error=row.get("error"),
         )

@@ -1,8 +1,8 @@
 """Continuous batching: rows sit in slots, leave when they end, and waiting rows take their place.
 
-A row's columns are [shared prefix | gap | own prompt | answer]; the gap, masked, lets a block of prompts of unequal length
-be prefilled at once. Rows that are active fill the slots [0, n), so every pass works on views. Knows nothing of where
-prompts come from or what answers are for. The schedule depends on the rows alone.
+A row's columns are [shared prefix | gap | own prompt | answer]; the gap, masked, lets a block of prompts of unequal
+length be prefilled at once. Rows that are active fill the slots [0, n), so every pass works on views. Knows nothing of
+where prompts come from or what answers are for. The schedule depends on the rows alone.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from os.path import commonprefix
 from typing import Any
 
 import torch
@@ -119,7 +118,7 @@ class SlotBatch:
     def __init__(self, engine: Engine, rows: Sequence[Row], slots: int) -> None:
         self.engine, self.slots = engine, slots
         self.waiting, self.active = deque(rows), list[Row]()
-        self.shared = min(len(commonprefix([list(row.prompt) for row in rows])), *(len(row.prompt) - 1 for row in rows))
+        self.shared = _shared([row.prompt for row in rows])
         capacity = max(len(row.prompt) for row in rows) + max(row.budget for row in rows)
         self.cache = SlotCache(slots, capacity)
         self.generated = 0
@@ -159,7 +158,7 @@ class SlotBatch:
         return logits
 
     def _prefill(self, rows: list[Row], start: int, stop: int) -> Tensor:
-        """Compute the columns [start, stop) of rows in the slots after the active ones; return the last logits (B, V)."""
+        """Compute columns [start, stop) of rows in the slots after the active ones; return the last logits (B, V)."""
         device = self.engine.model.device
         ids = torch.tensor([[*[0] * row.gap, *row.prompt[start : stop - row.gap]] for row in rows], device=device)
         gaps = torch.tensor([row.gap for row in rows], device=device)[:, None, None, None]
@@ -211,3 +210,12 @@ class SlotBatch:
                 self.active[slot] = self.active[last]
             self.active.pop()
         return ended
+
+
+def _shared(prompts: Sequence[Sequence[int]]) -> int:
+    """Return the length of the common prefix of several prompts that leaves each at least one token of its own."""
+    if len(prompts) == 1:
+        return 0
+    first, last = min(map(list, prompts)), max(map(list, prompts))
+    longest = min(map(len, prompts)) - 1
+    return next((i for i in range(longest) if first[i] != last[i]), longest)

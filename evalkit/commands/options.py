@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import click
 
 from evalkit.errors import EvalkitError
+from evalkit.jsonl import write_atomic
 from evalkit.registry import did_you_mean
 from evalkit.types import SEVERITY_WEIGHTS
 
@@ -19,7 +21,9 @@ Command = Callable[..., Any]
 def assessing(command: Command) -> Command:
     """Add the options that change how answers are scored and tagged."""
     for option in (
-        click.option("--training", metavar="FILE", help="Training rows (JSONL): their words and error rates are known then."),
+        click.option(
+            "--training", metavar="FILE", help="Training rows (JSONL): their words and error rates are known then."
+        ),
         click.option("--vocabulary", metavar="FILE", help="Words of the domain, one a line, that are no misspellings."),
         click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Override a setting of the suite."),
         click.option("--taggers", metavar="A,B", help="Taggers by name, `default` or `none`."),
@@ -34,7 +38,11 @@ def overrides_of(overrides: tuple[str, ...], scorers: str | None, taggers: str |
     """Return `--set` together with the short forms `--scorers a,b` and `--taggers a,b`."""
     return (
         *overrides,
-        *(f"{key}={names_of(given)}" for key, given in (("scorers", scorers), ("taggers", taggers)) if given is not None),
+        *(
+            f"{key}={names_of(given)}"
+            for key, given in (("scorers", scorers), ("taggers", taggers))
+            if given is not None
+        ),
     )
 
 
@@ -51,7 +59,9 @@ def costs_of(given: tuple[str, ...]) -> dict[str, float]:
         try:
             costs[name] = SEVERITY_WEIGHTS[text] if text in SEVERITY_WEIGHTS else float(text)  # type: ignore[index]  # tested before
         except ValueError:
-            raise EvalkitError(f"--severity {item!r}: expected CATEGORY=COST{did_you_mean(text, SEVERITY_WEIGHTS)}") from None
+            raise EvalkitError(
+                f"--severity {item!r}: expected CATEGORY=COST{did_you_mean(text, SEVERITY_WEIGHTS)}"
+            ) from None
         if not equals or not 0 <= costs[name] <= 100:
             raise EvalkitError(f"--severity {item!r}: expected CATEGORY=COST with a cost from 0 to 100")
     return costs
@@ -63,13 +73,24 @@ def colored() -> bool:
 
 
 def emit(text: str, output: str | None) -> None:
-    """Write a report to a file, whole or not at all, or to stdout as it is."""
-    from evalkit.jsonl import write_atomic
+    """Write a report to a file, whole or not at all, or to stdout as it is.
 
+    A reader of stdout that has gone away changes no exit code: what follows is written to nowhere.
+    """
     if output is None:
-        sys.stdout.write(text)
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except OSError as fault:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            if not isinstance(fault, BrokenPipeError):
+                raise EvalkitError(f"stdout: cannot be written: {fault.strerror}") from None
         return
+    path = Path(output)
     try:
-        write_atomic(Path(output), [text.encode()])
+        if path.exists() and not path.is_file():  # a device or a pipe is written to, never replaced
+            path.write_bytes(text.encode())
+        else:
+            write_atomic(path.resolve(), [text.encode()])
     except OSError as fault:
         raise EvalkitError(f"{output}: cannot be written: {fault.strerror}") from None

@@ -12,7 +12,11 @@ from evalkit.report import terminal
 from evalkit.report.pick import View
 
 severity = click.option(
-    "--severity", "costs", metavar="CATEGORY=COST", multiple=True, help="Cost of one error in the ranking: 0-100 or a severity's name."
+    "--severity",
+    "costs",
+    metavar="CATEGORY=COST",
+    multiple=True,
+    help="Cost of one error in the ranking: 0-100 or a severity's name.",
 )
 
 
@@ -20,7 +24,7 @@ severity = click.option(
 @click.argument("run")
 @click.option("--format", "form", default="terminal", help="terminal, md, json or svg.  [default: terminal]")
 @click.option("-o", "--output", metavar="FILE", help="Write to FILE instead of stdout.")
-@click.option("--examples", default=3, help="Answers shown per category.", show_default=True)
+@click.option("--examples", type=click.IntRange(0), default=3, help="Answers shown per category.", show_default=True)
 @severity
 def report(run: str, form: str, output: str | None, examples: int, costs: tuple[str, ...]) -> None:
     """Write the report of RUN."""
@@ -34,8 +38,8 @@ def report(run: str, form: str, output: str | None, examples: int, costs: tuple[
 @click.argument("run")
 @click.option("--category", metavar="C", default="", help="Show this category alone.")
 @click.option("--slice", "slice_key", metavar="KEY", default="", help="Show the slices by this key of meta.")
-@click.option("--top", default=5, help="Categories shown with answers.", show_default=True)
-@click.option("--examples", default=5, help="Answers shown per category.", show_default=True)
+@click.option("--top", type=click.IntRange(0), default=5, help="Categories shown with answers.", show_default=True)
+@click.option("--examples", type=click.IntRange(0), default=5, help="Answers shown per category.", show_default=True)
 @severity
 def errors(run: str, category: str, slice_key: str, top: int, examples: int, costs: tuple[str, ...]) -> None:
     """Show the error categories of RUN, ranked by what they cost, with evidence."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +14,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from evalkit import flow
-from evalkit.cli import Terminated
-from evalkit.commands.options import assessing, colored, overrides_of
+from evalkit.commands.options import assessing, colored, emit, overrides_of
 from evalkit.errors import EvalkitError, Stopped
-from evalkit.record import new_run_id, read_run
+from evalkit.record import new_run_id, read_run, salvage
 from evalkit.report import terminal
 from evalkit.report.visible import one_line
 from evalkit.settings import RunSettings
@@ -24,16 +24,24 @@ from evalkit.types import Run
 
 
 @click.command()
-@click.option("--model", metavar="M", help="A checkpoint folder, hub id, catalogue name, adapter folder, or backend:where.")
-@click.option("--suite", "suites", metavar="S", multiple=True, help="A suite's name or folder, or lm_eval:TASK; may be repeated.")
+@click.option(
+    "--model", metavar="M", help="A checkpoint folder, hub id, catalogue name, adapter folder, or backend:where."
+)
+@click.option(
+    "--suite", "suites", metavar="S", multiple=True, help="A suite's name or folder, or lm_eval:TASK; may be repeated."
+)
 @click.option("--limit", type=int, metavar="N", help="Ask only the first N examples of each suite.")
 @click.option("--fewshot", type=int, metavar="N", help="Solved examples before each question (lm_eval suites).")
 @click.option("--batch-tokens", type=int, metavar="N", help="Tokens in one scoring batch; measured where not given.")
-@click.option("--max-errors", default="0", metavar="N", help="Failed requests to tolerate: a count, or a share such as 0.01.")
+@click.option(
+    "--max-errors", default="0", metavar="N", help="Failed requests to tolerate: a count, or a share such as 0.01."
+)
 @click.option("--out", metavar="DIR", help="The run's folder: new or empty. Default: runs/<time>-<random>.")
 @click.option("--resume", metavar="RUN", help="Complete a run that was stopped; takes no other settings.")
 @click.option("--retry-errors", is_flag=True, help="With --resume: ask the failed requests again.")
-@click.option("--keep-prefix", is_flag=True, help="With --resume: go on from the lines before a corrupt one, in a new run.")
+@click.option(
+    "--keep-prefix", is_flag=True, help="With --resume: go on from the lines before a corrupt one, in a new run."
+)
 @assessing
 def run(resume: str | None, retry_errors: bool, keep_prefix: bool, out: str | None, **given: Any) -> int:
     """Run suites against a model: every answer is kept, scored and tagged, and the report printed.
@@ -45,9 +53,11 @@ def run(resume: str | None, retry_errors: bool, keep_prefix: bool, out: str | No
     if resume is not None and (out or any(v not in (None, (), "0") for v in given.values())):
         raise EvalkitError("--resume RUN takes its settings from the run; leave the other options out")
     place = Path(resume or out or Path("runs", new_run_id()))
+    if keep_prefix:
+        place = salvage(place)
     with _progress() as progress, _resumable(place):
         if resume is not None:
-            folders = flow.resume(place, retry_errors=retry_errors, keep_prefix=keep_prefix, progress=progress)
+            folders = flow.resume(place, retry_errors=retry_errors, progress=progress)
         else:
             folders = flow.start(_settings(given), out=place, progress=progress)
     return max(_show(read_run(folder), folder) for folder in folders)
@@ -55,7 +65,9 @@ def run(resume: str | None, retry_errors: bool, keep_prefix: bool, out: str | No
 
 def _settings(given: dict[str, Any]) -> RunSettings:
     if not given["model"]:
-        raise EvalkitError("no model: give --model FOLDER, a hub id or a catalogue name; `evalkit models list` shows some")
+        raise EvalkitError(
+            "no model: give --model FOLDER, a hub id or a catalogue name; `evalkit models list` shows some"
+        )
     try:
         errors = float(given.pop("max_errors"))
     except ValueError:
@@ -66,14 +78,15 @@ def _settings(given: dict[str, Any]) -> RunSettings:
 
 def _show(run: Run, folder: Path) -> int:
     """Print a run's report and where it is; return 4 where more requests failed than the run tolerates."""
-    sys.stdout.write(terminal.render(run, color=colored()))
+    emit(terminal.render(run, color=colored()), None)
     failed = [row.response.error for row in run.rows if row.response.error]
     limit = float(run.manifest["settings"]["max_errors"])
     too_many = len(failed) > (limit * len(run.rows) if 0 < limit < 1 else limit)
     if too_many:
         click.echo(
             f"evalkit: {len(failed)} of {len(run.rows)} requests failed (--max-errors {limit:g}), the first: "
-            f"{one_line(failed[0] or '', 200)}; `evalkit run --resume {folder} --retry-errors` asks them again",
+            f"{one_line(failed[0] or '', 200)}; "
+            f"`evalkit run --resume {shlex.quote(str(folder))} --retry-errors` asks them again",
             err=True,
         )
     click.echo(f"run: {folder}")
@@ -82,13 +95,13 @@ def _show(run: Run, folder: Path) -> int:
 
 @contextlib.contextmanager
 def _resumable(place: Path) -> Iterator[None]:
-    """Print the command that resumes, whatever stops the run."""
+    """Print the command that resumes, whatever stops the run; bad input stops none."""
     try:
         yield
-    except (KeyboardInterrupt, Terminated, Stopped):
-        runs = [p.parent for p in sorted({*place.glob("manifest.json"), *place.glob("*/manifest.json")})]
-        for folder in runs:
-            click.echo(f"stopped; to go on: evalkit run --resume {folder}", err=True)
+    except BaseException as fault:
+        if isinstance(fault, Stopped) or not isinstance(fault, EvalkitError):
+            for manifest in sorted({*place.glob("manifest.json"), *place.glob("*/manifest.json")}):
+                click.echo(f"stopped; to go on: evalkit run --resume {shlex.quote(str(manifest.parent))}", err=True)
         raise
 
 
@@ -98,7 +111,13 @@ def _progress() -> Iterator[flow.Progress | None]:
     if not sys.stderr.isatty():
         yield None
         return
-    columns = (TextColumn("answers"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+    columns = (
+        TextColumn("answers"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("answers", total=None, rate="")
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from evalkit.commands.options import assessing, colored, overrides_of
+from evalkit.commands.options import assessing, colored, emit, overrides_of
 from evalkit.errors import EvalkitError
 from evalkit.record import new_run_id, read_run
 from evalkit.report import terminal
@@ -17,7 +16,11 @@ from evalkit.score import Rescoring, score_answers, score_run
 
 @click.command()
 @click.argument("run", required=False)
-@click.option("--answers", metavar="FILE", help='JSONL with "id", "question", "answer", optionally "target", "meta", "finish", "tokens".')
+@click.option(
+    "--answers",
+    metavar="FILE",
+    help='JSONL with "id", "question", "answer", optionally "target", "meta", "finish", "tokens".',
+)
 @click.option("--suite", metavar="S", help="Score by this suite; default: the run's own, or the targets in FILE.")
 @click.option("--out", metavar="DIR", help="The new run's folder: new or empty. Default: runs/<time>-<random>.")
 @assessing
@@ -27,6 +30,6 @@ def score(run: str | None, answers: str | None, out: str | None, **given: Any) -
         raise EvalkitError("give one of RUN and --answers FILE")
     overrides = overrides_of(given.pop("overrides"), given.pop("scorers"), given.pop("taggers"))
     how, place = Rescoring(overrides=overrides, **given), Path(out or Path("runs", new_run_id()))
-    folder = score_answers(Path(answers), how, place) if answers else score_run(str(run), how, place)
-    sys.stdout.write(terminal.render(read_run(folder), color=colored()))
+    folder = score_answers(Path(answers), how, place) if answers is not None else score_run(str(run), how, place)
+    emit(terminal.render(read_run(folder), color=colored()), None)
     click.echo(f"run: {folder}")

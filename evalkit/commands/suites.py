@@ -25,8 +25,9 @@ primary = "match"
 [generation]
 max_new_tokens = 128
 """
-_EXAMPLES = """{"id": "capital", "input": "What is the capital of France?", "target": ["Paris"], "meta": {"topic": "geography"}}
-"""
+_EXAMPLES = (
+    '{"id": "capital", "input": "What is the capital of France?", "target": ["Paris"], "meta": {"topic": "cities"}}\n'
+)
 
 
 @click.group()
@@ -52,7 +53,10 @@ def show(suite: str, data_dir: str | None, examples: int) -> None:
     kind = Assessor.of(read).kind
     click.echo(f"{one_line(read.name)} version {read.version}, {read.split}: {one_line(read.description)}")
     click.echo(f"{len(read.examples)} examples, digest {read.digest[:16]}, primary metric {one_line(read.primary)}")
-    click.echo(f"scorers {', '.join(read.scorers)}; taggers {', '.join(read.taggers)}; up to {read.generation.max_new_tokens} tokens")
+    click.echo(
+        f"scorers {', '.join(read.scorers)}; taggers {', '.join(read.taggers)}; "
+        f"up to {read.generation.max_new_tokens} tokens"
+    )
     for example in read.examples[:examples]:
         request = request_of(read, example, 0, kind)
         asked = request.prompt or "\n".join(f"{turn.role}: {turn.content}" for turn in request.messages)
@@ -81,8 +85,10 @@ def new(name: str) -> None:
     folder = Path("suites", name)
     try:
         folder.mkdir(parents=True)
+        (folder / "suite.toml").write_text(_TOML.format(name=name), encoding="utf-8")
+        (folder / "examples.jsonl").write_text(_EXAMPLES, encoding="utf-8")
     except FileExistsError:
         raise SuiteError(f"{folder}: is there already") from None
-    (folder / "suite.toml").write_text(_TOML.format(name=name), encoding="utf-8")
-    (folder / "examples.jsonl").write_text(_EXAMPLES, encoding="utf-8")
+    except OSError as fault:
+        raise SuiteError(f"{folder}: cannot be made: {fault.strerror}") from None
     click.echo(f"{folder}/suite.toml and examples.jsonl are there; `evalkit suites check {name}` checks them")

@@ -22,4 +22,4 @@ def render(run: Run, view: View | None = None) -> str:
         "model": run.model,
         "unclassified": [row.example.id for row in found.unclassified],
     }
-    return json.dumps(record, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+    return json.dumps(record, allow_nan=False, indent=1) + "\n"  # in ASCII, so that a terminal may show it

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from evalkit.analyze import Analysis, Category, Estimate, analyze, lens_of
 from evalkit.report.advice import advice
-from evalkit.report.pick import View, evidence, excerpt
+from evalkit.report.pick import Excerpt, View, evidence, excerpt
 from evalkit.report.visible import one_line
 from evalkit.types import Run
 
@@ -23,7 +23,10 @@ def render(run: Run, view: View | None = None) -> str:
             lines += ["", f"### {plain(category.name)}", "", *_evidence(run, category, view)]
     if found.unclassified:
         lines += ["", f"## Wrong, and no error found in it: {len(found.unclassified)}", ""]
-        lines += [f"- {code(r.example.id)} {code(r.example.question, 120)}: {code(r.response.text, 200)}" for r in found.unclassified[:5]]
+        lines += [
+            f"- {code(r.example.id)} {code(r.example.question, 120)}: {code(r.response.text, 200)}"
+            for r in found.unclassified[:5]
+        ]
     lines += _slices(found)
     return "\n".join(lines) + "\n"
 
@@ -39,15 +42,15 @@ def grid(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 def code(text: str, width: int = 0) -> str:
     """Return foreign text as a code span: nothing in it is read as Markdown or HTML."""
-    inside = one_line(text, width).replace("|", "\\|")
+    inside = one_line(text, width) or "(empty)"
     longest = max(map(len, re.findall("`+", inside)), default=0)
-    pad = " " if not inside or "`" in (inside[0], inside[-1]) else ""
+    pad = " " if "`" in (inside[0], inside[-1]) else ""
     return f"{'`' * (longest + 1)}{pad}{inside}{pad}{'`' * (longest + 1)}"
 
 
 def plain(text: str) -> str:
     """Return a name (of a suite, model, category) with Markdown's signs escaped."""
-    return "".join(f"\\{c}" if c in "\\`*_{}[]<>()#|!" else c for c in one_line(text, 100))
+    return "".join(f"\\{c}" if c in "\\`*_{}[]<>()#|!&~" else c for c in one_line(text, 100))
 
 
 def _sentence(found: Analysis) -> str:
@@ -60,9 +63,14 @@ def _metrics(found: Analysis) -> list[str]:
     return grid(
         ("metric", "mean", "95 % interval", "scored", "not scored"),
         [
-            (plain(m.name), f"{m.estimate.value:.3f}", f"{m.estimate.low:.3f} – {m.estimate.high:.3f}", str(m.scored), str(m.unscored))
+            (
+                plain(m.name),
+                f"{m.estimate.value:.3f}" if m.estimate else "-",
+                f"{m.estimate.low:.3f} – {m.estimate.high:.3f}" if m.estimate else "-",
+                str(m.scored),
+                str(m.unscored),
+            )
             for m in found.metrics
-            if m.estimate
         ],
     )
 
@@ -90,22 +98,37 @@ def _evidence(run: Run, category: Category, view: View) -> list[str]:
         shown = excerpt(row.response.text, tag.span)
         lines += [
             f"- {code(row.example.id)} {code(row.example.question, 100)}",
-            f"  {code(shown.before) if shown.before else ''} **{code(shown.inside or '(the whole answer)')}** {code(shown.after) if shown.after else ''}".rstrip(),
-            f"  {plain(tag.why)} ({tag.severity}, confidence {tag.confidence:.2f})",
+            f"  {_shown(shown)}",
+            f"  {code(tag.why, 180)} ({tag.severity}, confidence {tag.confidence:.2f})",
         ]
     return lines
+
+
+def _shown(shown: Excerpt) -> str:
+    inside = f"**{code(shown.inside)}**" if shown.inside else ""
+    parts = [
+        code(shown.before) if shown.before.strip() else "",
+        inside,
+        code(shown.after) if shown.after.strip() else "",
+    ]
+    return " ".join(part for part in parts if part) or "(empty)"
 
 
 def _slices(found: Analysis) -> list[str]:
     lines: list[str] = []
     for key in sorted({s.key for s in found.slices}):
         rows = [
-            (code(s.value, 40), str(s.items), f"{s.estimate.value:.3f}" if s.estimate else "-",
+            (code(s.value, 40).replace("|", "\\|"), str(s.items), f"{s.estimate.value:.3f}" if s.estimate else "-",
              f"{s.estimate.low:.3f} – {s.estimate.high:.3f}" if s.estimate else "-", plain(s.worst) or "-")
             for s in found.slices
             if s.key == key
         ]  # fmt: skip
-        lines += ["", f"## By {plain(key)}", "", *grid((plain(key), "answers", plain(found.primary), "95 % interval", "costliest error"), rows)]
+        lines += [
+            "",
+            f"## By {plain(key)}",
+            "",
+            *grid((plain(key), "answers", plain(found.primary), "95 % interval", "costliest error"), rows),
+        ]
     return lines
 
 

@@ -48,7 +48,7 @@ def evidence(rows: Sequence[Row], category: str, count: int) -> list[tuple[Row, 
         if tags:
             found.append((row, max(tags, key=_clarity)))
     ranked = sorted(found, key=lambda pair: _clarity(pair[1]), reverse=True)
-    return ranked if len(ranked) <= count else [*ranked[: count - 1], ranked[-1]]
+    return ranked[:count] if count < 2 or len(ranked) <= count else [*ranked[: count - 1], ranked[-1]]
 
 
 def excerpt(text: str, span: tuple[int, int] | None) -> Excerpt:
@@ -61,7 +61,9 @@ def excerpt(text: str, span: tuple[int, int] | None) -> Excerpt:
     if len(inside) > INSIDE:
         inside = f"{inside[: INSIDE - 40]} … {inside[-36:]}"
     return Excerpt(
-        ("…" if start > BEFORE else "") + _flat(head), _flat(inside), _flat(tail) + ("…" if len(text) > end + AFTER else "")
+        ("…" if start > BEFORE else "") + _flat(head),
+        _flat(inside),
+        _flat(tail) + ("…" if len(text) > end + AFTER else ""),
     )
 
 

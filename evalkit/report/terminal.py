@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import io
+import re
+from collections.abc import Mapping
+from typing import Any
 
+from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
@@ -18,11 +22,15 @@ from evalkit.types import Row, Run, Tag
 
 WIDTH = 100
 SEVERITY_STYLE = {"critical": "bold red", "major": "red", "minor": "yellow", "info": "dim"}
+_AS_IT_IS: Mapping[str, Any] = {"highlight": False, "markup": False, "emoji": False}
+"""Text is never parsed: not as markup, not as `:smile:`."""
+_SVG = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
+"""rich's frame without its fonts, which a viewer would fetch from a server."""
 
 
 def render(run: Run, view: View | None = None, *, color: bool = False, width: int = WIDTH) -> str:
     """Return the report; without colour, evidence stands between guillemets."""
-    console = Console(file=io.StringIO(), width=width, force_terminal=color, no_color=not color, highlight=False, markup=False)
+    console = Console(file=io.StringIO(), width=width, force_terminal=color, no_color=not color, **_AS_IT_IS)
     console.print(layout(run, view or View(), mark=not color))
     assert isinstance(console.file, io.StringIO)
     return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines()) + "\n"
@@ -30,9 +38,9 @@ def render(run: Run, view: View | None = None, *, color: bool = False, width: in
 
 def render_svg(run: Run, view: View | None = None, *, width: int = WIDTH) -> str:
     """Return the report as a picture of a terminal."""
-    console = Console(file=io.StringIO(), width=width, record=True, highlight=False, markup=False, force_terminal=True)
+    console = Console(file=io.StringIO(), width=width, record=True, force_terminal=True, **_AS_IT_IS)
     console.print(layout(run, view or View(), mark=False))
-    return console.export_svg(title=f"evalkit report · {one_line(run.suite)}")
+    return console.export_svg(title=f"evalkit report · {one_line(run.suite)}", code_format=_SVG)
 
 
 def layout(run: Run, view: View, *, mark: bool) -> Group:
@@ -55,8 +63,9 @@ def _head(run: Run, found: Analysis) -> list[RenderableType]:
     line.append(f" · {_count(found.answers, 'answer')}, {found.clean} without any error")
     if found.categories:
         worst = found.categories[0]
-        line.append(f" · costliest error: {worst.name} ({_percent(worst.rate.value)})")
-    about = Text(f"model {one_line(run.model, 60)} · run {one_line(run.id)} · {run.manifest['identity']['split']}", "dim")
+        line.append(f" · costliest error: {one_line(worst.name)} ({_percent(worst.rate.value)})")
+    split = one_line(run.manifest["identity"]["split"])
+    about = Text(f"model {one_line(run.model, 60)} · run {one_line(run.id)} · {split}", "dim")
     return [line, about]
 
 
@@ -78,7 +87,8 @@ def _errors(found: Analysis) -> Table:
     for c in found.categories:
         table.add_row(
             Text(one_line(c.name) + (" ?" if c.noisy else ""), "bold"), str(c.answers), _percent(c.rate.value),
-            f"{_percent(c.rate.low)} – {_percent(c.rate.high)}", "-" if c.references is None else _percent(c.references),
+            f"{_percent(c.rate.low)} – {_percent(c.rate.high)}",
+            "-" if c.references is None else _percent(c.references),
             Text(c.severity, SEVERITY_STYLE[c.severity]), f"{c.priority:.1f}", f"+{c.ceiling:.1f}",
         )  # fmt: skip
     return table
@@ -140,7 +150,9 @@ def _example(row: Row, tag: Tag, mark: bool) -> Text:
 def _unclassified(found: Analysis) -> list[RenderableType]:
     if not found.unclassified:
         return []
-    parts: list[RenderableType] = [Text(f"\nwrong, and no error found in it · {_count(len(found.unclassified), 'answer')}", "bold")]
+    parts: list[RenderableType] = [
+        Text(f"\nwrong, and no error found in it · {_count(len(found.unclassified), 'answer')}", "bold")
+    ]
     for row in found.unclassified[:3]:
         text = Text(f"{one_line(row.example.id, 40)}  ", "cyan")
         text.append(one_line(row.example.question, 90), "dim")
@@ -157,7 +169,7 @@ def _slices(found: Analysis, view: View) -> list[RenderableType]:
     for key in keys:
         slices = [s for s in found.slices if s.key == key]
         if slices:
-            table = _table(one_line(key, 40), "answers", found.primary, "95 % interval", "costliest error")
+            table = _table(one_line(key, 40), "answers", one_line(found.primary), "95 % interval", "costliest error")
             for s in slices if view.slice_key else slices[:5]:
                 e = s.estimate
                 table.add_row(

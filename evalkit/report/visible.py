@@ -13,13 +13,15 @@ _HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 but tab and newline, DEL, C1
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"  # soft hyphen, joiners and fillers
     "\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb"  # zero width, line separators, bidi
+    "\ufe00-\ufe0e\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\ufffe\uffff"  # variation selectors, music, no characters
     "\ud800-\udfff\U000e0000-\U000e0fff]"  # lone surrogates, tags, variation selectors supplement
+    "|(?<![0-9#*\u00a9\u00ae\u203c\u2049\u2122-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff])\ufe0f"  # the selector of coloured emoji, unless it follows one
 )
 _MARKS_ALLOWED = 4
 
 
 def visible(text: str) -> str:
-    """Return `text` with every character that hides, moves or reorders shown as `\\xNN` or `\\uNNNN`.
+    r"""Return `text` with every character that hides, moves or reorders shown as `\xNN` or `\uNNNN`.
 
     Tab and newline stay. Floods of combining marks are cut after four per character.
     """
@@ -45,7 +47,7 @@ def _thin_marks(text: str) -> str:
         return text
     kept, marks = [], 0
     for char in text:
-        marks = marks + 1 if unicodedata.combining(char) else 0
+        marks = marks + 1 if unicodedata.category(char) in ("Mn", "Me") else 0
         if marks <= _MARKS_ALLOWED:
             kept.append(char)
     return "".join(kept)

@@ -39,7 +39,9 @@ PRECEDENCE: tuple[tuple[str, ...], ...] = (
 """Categories from the one that explains most to the one that explains least: empty, leak, repetition, truncated,
 language, refusal, format, wrong, length, misspelling. Categories of third parties come last, in order of the text."""
 
-_PLACE = {category: place for place, group in enumerate(c for group in PRECEDENCE for c in group) for category in [group]}
+_PLACE = {
+    category: place for place, group in enumerate(c for group in PRECEDENCE for c in group) for category in [group]
+}
 
 
 def primary_of(tags: Iterable[Tag]) -> str | None:

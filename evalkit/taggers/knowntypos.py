@@ -47,7 +47,10 @@ def known_typos(words: Iterable[str], program: str = "typos") -> tuple[dict[str,
                 check=False,
             )
     except (OSError, subprocess.SubprocessError) as error:
-        return {}, f"the program {program!r} failed ({type(error).__name__}): misspellings come from the dictionary alone"
+        return (
+            {},
+            f"the program {program!r} failed ({type(error).__name__}): misspellings come from the dictionary alone",
+        )
     if done.returncode not in (0, 2):
         said = done.stderr.decode(errors="replace").strip().split("\n")[-1][:120]
         return {}, f"the program {program!r} ended with {done.returncode} ({said}): only the dictionary was used"

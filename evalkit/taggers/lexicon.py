@@ -17,19 +17,21 @@ from rapidfuzz import process
 from rapidfuzz.distance import OSA
 
 from evalkit.taggers.slips import FAIR, NONE, STRONG, slip
+from evalkit.taggers.text import listed
 
 _FREQUENCIES = "frequency_dictionary_en_82_765.txt"
 _COMMON = 300_000  # occurrences in 1 T words from which a word may be what was meant by a likely slip
-_FREQUENT = 2_500_000  # the same for a less likely slip, and for either half of a compound
+_FREQUENT = 2_500_000  # the same for a less likely slip
+_HALF = 8_000_000  # the same for either half of a compound
 _VERY_COMMON = 20_000_000  # the same for a correction two edits away
 
 _WEIGHTS = {STRONG: 1.0, FAIR: 0.2, NONE: 0.02}
 
-_PREFIXES = (
-    "anti auto bi bio co counter cross crypto cyber de dis down electro geo hetero homo hyper in inter intra iso macro "
-    "mega meta micro mid mini mis mono multi neuro non out over photo poly post pre pro pseudo quasi re self semi sub "
-    "super tele thermo trans tri ultra un under uni up"
-).split()
+_PREFIXES = listed(
+    "anti auto bi bio co counter cross crypto cyber de dis down electro geo hetero homo hyper in inter intra iso "
+    "macro mega meta micro mid mini mis mono multi neuro non out over photo poly post pre pro pseudo quasi re "
+    "self semi sub super tele thermo trans tri ultra un under uni up"
+)
 _SUFFIXES = (
     ("s", ("",)),
     ("es", ("", "e")),
@@ -114,6 +116,7 @@ _UK_US = (
     ("dgement", "dgment"),
     ("lment", "llment"),
 )
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _VOWELS = frozenset("aeiou")
 _INFLECTED = ("ed", "ing", "ly", "ness")
 
@@ -187,9 +190,8 @@ def _compound(word: str) -> bool:
     counts = frequencies()
     for cut in range(3, len(word) - 2):
         rest = word[cut:]
-        if counts.get(word[:cut], 0) >= _FREQUENT and (
-            counts.get(rest, 0) >= _FREQUENT
-            or (rest.endswith("s") and len(rest) > 4 and counts.get(rest[:-1], 0) >= _FREQUENT)
+        if counts.get(word[:cut], 0) >= _HALF and (
+            counts.get(rest, 0) >= _HALF or (rest.endswith("s") and len(rest) > 4 and counts.get(rest[:-1], 0) >= _HALF)
         ):
             return True
     return False
@@ -227,8 +229,10 @@ def correction(word: str) -> str | None:
 
 
 def _at_once(word: str) -> Iterable[str]:
-    """Yield a word without a swap of its first letters ("tsrings") or a syllable written twice ("fundeded")."""
+    """Yield a word with its first letters swapped back, its first letter restored, or a doubled syllable taken out."""
     yield word[1] + word[0] + word[2:]
+    if len(word) >= 8:
+        yield from (letter + word for letter in _LETTERS)
     for at in range(1, len(word) - 3):
         if word[at : at + 2] == word[at + 2 : at + 4]:
             yield word[:at] + word[at + 2 :]
@@ -240,6 +244,6 @@ def _least(letters: int, distance: float, likelihood: int) -> float:
         return float("inf")
     if letters < 6 or (distance >= 2 and letters < 10):
         return _VERY_COMMON
-    if distance >= 2 or (likelihood == FAIR and letters < 9):
+    if distance >= 2 or (likelihood == FAIR and letters < 7):
         return _FREQUENT
     return _COMMON

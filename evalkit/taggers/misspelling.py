@@ -15,21 +15,11 @@ from rapidfuzz.distance import OSA
 from evalkit.taggers.knowntypos import known_typos
 from evalkit.taggers.lexicon import correction, frequencies, is_word, terms
 from evalkit.taggers.prose import RUN, places
+from evalkit.taggers.slips import STRONG, slip
 from evalkit.taggers.text import number, pieces, require, silent, whole, with_state
 from evalkit.types import Corpus, Row, Tag
 
 _PREFERRED_LEAST = 50  # times that a neighbour must be commoner to make a repeated word a suspect
-
-
-def _english(sentence: str) -> bool:
-    """Return whether a sentence reads as English: its function words are not outnumbered by those of other languages."""
-    said = [w.lower() for w in re.findall(r"[^\W\d_]+", sentence)]
-    ours = sum(w in _ENGLISH for w in said)
-    theirs = sum(w in _FOREIGN and w not in _SHARED for w in said)
-    if theirs > ours and theirs >= 2:
-        return False
-    strange = sum(not w.isascii() for w in said)
-    return (ours >= 0.1 * len(said) or len(said) < 8) and strange <= 0.3 * len(said)
 
 
 @dataclass(frozen=True)
@@ -78,10 +68,8 @@ class Misspelling:
         domain = frozenset(repeated - doubtful.keys()) | words
         table = {w: (c, 1) for w, c in known.items() if w not in words}
         if self.tier2:
-            common = dict(_overshadowed((w for w, n in answers.items() if n >= 3), answers))
-            fixed = domain | {w for w, n in answers.items() if n >= 3 and w not in common}
-            for word in candidates - known.keys() - fixed:
-                if meant := self._likely(word):
+            for word in candidates - known.keys() - domain:
+                if (meant := self._likely(word)) and not _established(word, meant, answers):
                     table[word] = (meant, 2)
         suspects = sorted({**doubtful, **{w: c for w, c in known.items() if w in learned and w not in words}}.items())
         return with_state(
@@ -123,10 +111,16 @@ class Misspelling:
                     found.setdefault(piece.text[start:end].lower(), []).append((start + piece.start, end + piece.start))
         for word, at in sorted(found.items(), key=lambda item: item[1][0]):
             meant, tier = verdict[word]
-            said = row.response.text[slice(*at[0])]
-            why = f"{said!r} is a known misspelling of {meant!r}" if tier == 1 else f"{said!r} is no known word; {meant!r}?"
-            why += f", {len(at)} times" if len(at) > 1 else ""
-            yield Tag("misspelling", "minor", why, at[0], self.known_confidence if tier == 1 else self.likely_confidence)
+            why = _why(row.response.text[slice(*at[0])], meant, tier, len(at))
+            yield Tag(
+                "misspelling", "minor", why, at[0], self.known_confidence if tier == 1 else self.likely_confidence
+            )
+
+
+def _why(said: str, meant: str, tier: int, count: int) -> str:
+    says = "is a known misspelling of" if tier == 1 else "is no known word, close to"
+    why = f"{said!r} {says} {meant!r}"
+    return f"{why}, {count} times" if count > 1 else why
 
 
 def _frequency(texts: Iterable[str]) -> Counter[str]:
@@ -136,6 +130,12 @@ def _frequency(texts: Iterable[str]) -> Counter[str]:
         found = {w for p in pieces(text) for w in RUN.findall(p.text)}
         counts.update({w.lower() for w in found if w[1:].islower()})
     return counts
+
+
+def _established(word: str, meant: str, answers: Mapping[str, int]) -> bool:
+    """Return whether a word stands in too many answers, against what it may have been meant for, to be a slip."""
+    count = answers.get(word, 0)
+    return count >= 3 and (answers.get(meant, 0) < 5 * count or slip(word, meant) != STRONG)
 
 
 def _overshadowed(words: Iterable[str], counts: Mapping[str, int]) -> Iterator[tuple[str, str]]:

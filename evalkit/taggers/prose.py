@@ -10,34 +10,35 @@ from collections.abc import Collection, Iterator
 from functools import lru_cache
 
 from evalkit.taggers.lexicon import correction, frequencies, is_word
-from evalkit.taggers.text import chunk_at, mask_prose, sentence_at
+from evalkit.taggers.text import chunk_at, listed, mask_prose, sentence_at
 
-RUN = re.compile(r"[^\W\d_]{4,40}")
-"""A stretch of letters that is long enough to be judged."""
+RUN = re.compile(r"[^\W\d_]{4,40}|(?<![^\W\d_])(?:[Tt]eh|[Hh]te|[Aa]dn)(?![^\W\d_])")
+"""A stretch of letters that is long enough to be judged, or one of three short words that are never right."""
 _LETTERS = re.compile(r"[^\W\d_]+")
 _CODE = re.compile(r"[\d_@\\=#~^|{}<>$%+]|::|\w\.\w|\w\(|^-|^/|/.*/|^\.")
 _APOSTROPHE = re.compile(r"[^\W\d_]['’](?!s\b)[^\W\d_]|['’](?!s\b)[^\W\d_]$")
 _CITED = re.compile(r"(?<!\w)[\"“”‘'][^\W\d_]+[,.]?[\"“”’']|in['’](?!\w)")
 _SCAN = re.compile(
-    r"[^\W\d_][?\\|~^+;!][^\W\d_]|[^\W\d_]\)[^\W\d_]|[^\W\d_]\(['’\[\\]|[^\W\d_][!?,]-|(?<!\S)[?!~][a-z]|[a-z]\(:"
+    r"[^\W\d_][?\\|~^;!][^\W\d_]|[^\W\d_]\)[^\W\d_]|[^\W\d_]\(['’\[\\]|[^\W\d_][!?,]-|(?<!\S)[?!~][a-z]|[a-z]\(:"
     r"|(?<![\w@./-])[a-z]{2,}[A-Z](?!\w)|(?<!\w)[a-z][A-Z](?![\w-])"
 )
 _HYPHENED = re.compile(r"(?<![\w-])([a-z]{2,20})-([a-z]{2,20})(?![\w-])")
-_PREFIX = frozenset(
-    "anti auto bi co counter cross de dis extra hyper in inter intra macro meta micro mid mini mis mono multi neo non off "
-    "out over poly post pre pro pseudo quasi re self semi sub super trans tri ultra un under uni up vice well".split()
+_PREFIX = listed(
+    "anti auto bi co counter cross de dis extra hyper in inter intra macro meta micro mid mini mis mono multi "
+    "neo non off out over poly post pre pro pseudo quasi re self semi sub super trans tri ultra un under uni up "
+    "vice well"
 )
-_ENGLISH = frozenset(
-    "the of and to in a is that for it as was with be by on not he his but at are this have from or had an they which "
-    "one you were all her she there would their we him been has when who will no more if out so up into them can only "
-    "other its then two may these some could than our any do does how what where why your i my me us also such using "
-    "don t s".split()
+_ENGLISH = listed(
+    "the of and to in a is that for it as was with be by on not he his but at are this have from or had an they "
+    "which one you were all her she there would their we him been has when who will no more if out so up into "
+    "them can only other its then two may these some could than our any do does how what where why your i my me "
+    "us also such using don t s"
 )
-_FOREIGN = frozenset(
-    "le la les des et un une est dans pour que qui sur avec pas au du ne se il elle der die das und ist nicht ein eine "
-    "mit von den dem zu auf für im sich auch als wie el los las una por con para del es en y lo su al e che di per sono "
-    "della nel os um uma não em na com het een van niet voor zijn met te och att det som är på ich sie wir nous vous "
-    "je mi si più gli sin más pero como este esta".split()
+_FOREIGN = listed(
+    "le la les des et un une est dans pour que qui sur avec pas au du ne se il elle der die das und ist nicht "
+    "ein eine mit von den dem zu auf für im sich auch als wie el los las una por con para del es en y lo su al e "
+    "che di per sono della nel os um uma não em na com het een van niet voor zijn met te och att det som är på "
+    "ich sie wir nous vous je mi si più gli sin más pero como este esta"
 ) - {"met", "van", "die", "y", "e", "os", "per", "com"}
 
 
@@ -55,7 +56,7 @@ def english(sentence: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def scanned(line: str) -> bool:
-    """Return whether a line bears the marks of a scan: signs inside words, words broken by a hyphen ("experi-ments")."""
+    """Return whether a line bears the marks of a scan: signs in words, words broken by hyphens ("experi-ments")."""
     return _SCAN.search(line) is not None or any(_broken(a, b) for a, b in _HYPHENED.findall(line))
 
 
@@ -90,7 +91,9 @@ def _judged(text: str, start: int, end: int, sure: bool) -> bool:
     chunk = text[left:right].strip(".,;:!?()[]\"'“”‘’*…")
     chunk = chunk[1:-1] if chunk[:1] == chunk[-1:] == "_" else chunk
     around = text[max(0, start - 2) : end + 2]
-    if _CODE.search(chunk) or _APOSTROPHE.search(around) or _CITED.search(around) or not _alone(chunk, word, sure):
+    if text[end : end + 1] == "(" or _CODE.search(chunk):
+        return False
+    if _APOSTROPHE.search(around) or _CITED.search(around) or not _alone(chunk, word, sure):
         return False
     first, last = sentence_at(text, start)
     sentence = text[first:last]
@@ -126,7 +129,11 @@ def _opens(text: str, first: int, start: int) -> bool:
     if _LETTERS.search(text, first, start):
         return False
     before = text[max(0, first - 40) : first].rstrip(" \t")
-    return not before or before[-1] == "\n" or re.search(r"(?<!\w)[a-z]{2,}[\"'”’)\]]*[.!?…:][\"'”’)\]]*$", before) is not None
+    return (
+        not before
+        or before[-1] == "\n"
+        or re.search(r"(?<!\w)[a-z]{2,}[\"'”’)\]]*[.!?…:][\"'”’)\]]*$", before) is not None
+    )
 
 
 def _alone(chunk: str, word: str, sure: bool) -> bool:

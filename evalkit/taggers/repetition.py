@@ -24,7 +24,9 @@ from evalkit.taggers.text import (
     require,
     sentences,
     silent,
+    tokens,
     whole,
+    words_between,
 )
 from evalkit.types import Row, Severity, Tag
 
@@ -33,7 +35,6 @@ _DIGITS = re.compile(r"\d")
 _LONG_WORD = re.compile(r"[^\W\d_]{15,}")
 _CHARACTER_RUN = re.compile(r"([^\W\d_]{1,8}?)\1{14,}")
 _LEAST = ((2, 6, 8), (5, 4, 12))  # period up to, copies from, tokens from; longer periods: 3 copies, 24 tokens
-_STUTTER = 3  # longest period that is looked for by single words
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +61,23 @@ class Loop:
 
 def _tokens(low: str) -> list[str]:
     if _DIGITS.search(low) is None:
-        return TOKEN.findall(low)
-    return ["0" if t[0].isdigit() else t for t in TOKEN.findall(low)]
+        return tokens(low)
+    return ["0" if t[0].isdigit() else t for t in tokens(low)]
 
 
-def _stretches(tokens: Sequence[str], size: int, longest: int) -> Iterator[tuple[int, int, int]]:
-    """Yield (first, last, distance) of runs of `size`-grams that came back after the same distance all along."""
-    seen: dict[object, int] = {}
+def _stretches(said: Sequence[str]) -> Iterator[tuple[int, int, int]]:
+    """Yield (first, last, distance) of runs of 4-grams that came back after the same distance all along."""
+    seen: dict[tuple[str, ...], int] = {}
     run = start = 0
-    grams: Iterable[object] = zip(*(tokens[i:] for i in range(size)), strict=False) if size > 1 else tokens
     at = -1
-    for at, gram in enumerate(grams):
+    for at, gram in enumerate(zip(said, said[1:], said[2:], said[3:], strict=False)):
         distance = at - seen.get(gram, at)
         seen[gram] = at
         if distance != run:
-            if 0 < run <= longest:
+            if run:
                 yield start, at - 1, run
             run, start = distance, at
-    if 0 < run <= longest:
+    if run:
         yield start, at, run
 
 
@@ -88,44 +88,47 @@ def _enough(period: int, copies: float, length: int) -> bool:
     return copies >= 3 and length >= 24
 
 
-def _loops(tokens: Sequence[str]) -> Iterator[tuple[int, int, int]]:
-    """Yield (first token, last token, period) of each loop that is long enough and has a letter in its unit."""
-    for size, longest in ((_GRAM, len(tokens)), (1, _STUTTER)):
-        for first, last, period in _stretches(tokens, size, longest):
-            begin, end = first - period, last + size - 1
-            length = end - begin + 1
-            unit = tokens[begin : begin + period]
-            if _enough(period, length / period, length) and any(c.isalpha() for t in unit for c in t):
-                yield begin, end, period
+def _loops(said: Sequence[str]) -> Iterator[tuple[int, int, int]]:
+    """Yield (first token, last token, period) of each loop that is long enough and has a letter in its unit.
+
+    Stutter needs no pass of its own: six copies of one or two tokens are five 4-grams at the same distance.
+    """
+    for first, last, period in _stretches(said):
+        begin, end = first - period, last + _GRAM - 1
+        length = end - begin + 1
+        unit = said[begin : begin + period]
+        if _enough(period, length / period, length) and any(c.isalpha() for t in unit for c in t):
+            yield begin, end, period
 
 
-def _token_loops(text: str, low: str, tokens: Sequence[str]) -> list[Loop]:
-    found = list(_loops(tokens))
+def _token_loops(text: str, low: str, said: Sequence[str]) -> list[Loop]:
+    found = list(_loops(said))
     if not found:
         return []
     places = [m.span() for m in TOKEN.finditer(low)]
     loops = []
     for begin, end, period in found:
+        length = end - begin + 1
+        while not said[begin][0].isalnum():  # a loop may begin anywhere in its unit: show it from a word on
+            begin, length = begin + 1, length - 1
         start, stop = places[begin][0], places[end][1]
         unit = text[start : places[begin + period - 1][1]]
-        loops.append(Loop("loop", start, stop, (end - begin + 1) / period, stop - places[begin + period][0], unit))
+        loops.append(Loop("loop", start, stop, length / period, stop - places[begin + period][0], unit))
     return loops
 
 
-def _repeated_sentences(text: str, low: str, spans: Sequence[tuple[int, int]]) -> Iterator[Loop]:
+def _repeated_sentences(text: str, spans: Sequence[tuple[int, int]], said: Sequence[Sequence[str]]) -> Iterator[Loop]:
     """Yield sentences of six or more words that stand three times or more, wherever they stand."""
     places: dict[tuple[str, ...], list[tuple[int, int]]] = defaultdict(list)
-    for start, end in spans:
-        said = tuple(WORD.findall(low, start, end))
-        if len(said) >= 6:
-            places[said].append((start, end))
+    for span, words in zip(spans, said, strict=True):
+        if len(words) >= 6:
+            places[tuple(words)].append(span)
     for at in places.values():
         if len(at) >= 3:
             extra = sum(e - s for s, e in at[1:])
             (start, end), (again, stop) = at[0], at[-1]
-            whole_run = extra + end - start >= 0.8 * (stop - start)
-            first = (start, stop) if whole_run else (again, stop)
-            yield Loop("sentences", *first, len(at), extra, text[start:end])
+            in_a_row = extra + end - start >= 0.8 * (stop - start)
+            yield Loop("sentences", start if in_a_row else again, stop, len(at), extra, text[start:end])
 
 
 def _alike(a: frozenset[object], b: frozenset[object]) -> bool:
@@ -133,16 +136,20 @@ def _alike(a: frozenset[object], b: frozenset[object]) -> bool:
     return common > 0 and common >= 0.6 * (len(a) + len(b) - common)
 
 
-def _shingles(said: Sequence[str]) -> frozenset[object]:
+def _shingles(words: Sequence[str]) -> frozenset[object]:
+    said = ["0" if w[0].isdigit() else w for w in words]
     return frozenset(zip(said, said[1:], said[2:], strict=False))
 
 
-def _near_sentences(text: str, low: str, spans: Sequence[tuple[int, int]]) -> Iterator[Loop]:
+def _near_sentences(text: str, spans: Sequence[tuple[int, int]], said: Sequence[Sequence[str]]) -> Iterator[Loop]:
     """Yield four or more sentences in a row that are each nearly one of the eight before them."""
-    grams = [_shingles(["0" if w[0].isdigit() else w for w in WORD.findall(low, s, e)]) for s, e in spans]
+    grams = [_shingles(words) for words in said]
+    known: set[object] = set()
     run: list[int] = []
     for i, mine in enumerate(grams):
-        if len(mine) >= 2 and any(_alike(mine, other) for other in grams[max(0, i - 8) : i]):
+        familiar = len(mine) >= 2 and len(mine & known) >= 0.6 * len(mine)  # else it can be near none of them
+        known |= mine
+        if familiar and any(_alike(mine, other) for other in grams[max(0, i - 8) : i]):
             run.append(i)
             continue
         if mine:
@@ -169,15 +176,16 @@ def _character_runs(text: str) -> Iterator[Loop]:
 def _find(text: str) -> list[Loop]:
     """Find every repetition in a text of which code and tables are already blanked."""
     low = lowered(text)
-    tokens = _tokens(low)
-    loops = list(_character_runs(low)) if _LONG_WORD.search(low) else []
-    repeats = len(tokens) - 2 - len(set(zip(tokens, tokens[1:], tokens[2:], strict=False)))
-    if repeats >= 4 or len(tokens) < 12:
-        loops += _token_loops(text, low, tokens)
-    if repeats >= 8:
+    said = _tokens(low)
+    loops = list(_character_runs(low)) if max(map(len, said), default=0) >= 15 else []
+    repeats = len(said) - 2 - len(set(zip(said, said[1:], said[2:], strict=False)))
+    if repeats >= 4:
+        loops += _token_loops(text, low, said)
+    if repeats >= 10:
         spans = sentences(text)
-        loops += _repeated_sentences(text, low, spans)
-        loops += _near_sentences(text, low, spans)
+        words = words_between(low, spans)
+        loops += _repeated_sentences(text, spans, words)
+        loops += _near_sentences(text, spans, words)
     return loops
 
 
@@ -196,9 +204,7 @@ def _graded(loop: Loop, text: str, offset: int, total: int, tagger: Repetition) 
         severity = "major" if extra >= 0.2 else "minor"
     else:
         severity = "major"
-    return Loop(
-        loop.kind, loop.start + offset, loop.end + offset, loop.copies, loop.extra, loop.unit, severity, to_end
-    )
+    return Loop(loop.kind, loop.start + offset, loop.end + offset, loop.copies, loop.extra, loop.unit, severity, to_end)
 
 
 def _disjoint(loops: Iterable[Loop]) -> list[Loop]:
@@ -270,10 +276,19 @@ class Repetition:
             known = {_key(x) for t in row.example.target for x in loops_of(t, self)}
             loops = tuple(x for x in loops if _key(x) not in known)
         for loop in loops:
-            why = _SAYS[loop.kind].format(unit=clip(loop.unit), copies=loop.copies)
-            share = percent((loop.end - loop.start) / max(1, len(text)))
-            why += f", {share} of the answer" + (", to its end" if loop.to_end else "")
-            yield Tag("repetition", loop.severity, why, (loop.start, loop.end), 0.9 if loop.kind == "near" else 0.97)
+            yield Tag(
+                "repetition", loop.severity, _why(loop, len(text)), (loop.start, loop.end), _CONFIDENCE[loop.kind]
+            )
+
+
+_CONFIDENCE = {"loop": 0.97, "sentences": 0.97, "near": 0.9, "characters": 0.97}
+
+
+def _why(loop: Loop, total: int) -> str:
+    said = _SAYS[loop.kind].format(unit=clip(loop.unit), copies=loop.copies)
+    if loop.kind == "sentences":
+        return f"{said}, {percent(loop.extra / max(1, total))} of the answer is repeats of it"
+    return f"{said}, {percent((loop.end - loop.start) / max(1, total))} of the answer" + (", to its end" * loop.to_end)
 
 
 def _key(loop: Loop) -> tuple[str, frozenset[str]]:

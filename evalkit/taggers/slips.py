@@ -20,9 +20,12 @@ _NEIGHBOURS = frozenset(
     ]
 )
 _SOUNDS = frozenset(
-    frozenset(pair) for pair in ("ae", "ei", "ai", "iy", "ao", "ou", "eu", "cs", "ck", "sz", "mn", "dt", "bp", "vw", "gj", "gk")
+    frozenset(pair)
+    for pair in ("ae", "ei", "ai", "iy", "ao", "ou", "eu", "cs", "ck", "sz", "mn", "dt", "bp", "vw", "gj", "gk")
 )
-_LOOK_ALIKE = frozenset(frozenset(p) for p in ("ce", "eo", "co", "il", "lt", "it", "nu", "hb", "ft", "fs", "rt", "ij", "ao", "vy"))
+_LOOK_ALIKE = frozenset(
+    frozenset(p) for p in ("ce", "eo", "co", "il", "lt", "it", "nu", "hb", "ft", "fs", "rt", "ij", "ao", "vy")
+)
 _VOWELS = frozenset("aeiouy")
 
 STRONG, FAIR, NONE = 2, 1, 0
@@ -30,7 +33,7 @@ STRONG, FAIR, NONE = 2, 1, 0
 
 def slip(word: str, meant: str) -> int:
     """Return STRONG, FAIR or NONE: how likely `word` is a slip for `meant`, which is one or two edits away."""
-    ops = Levenshtein.editops(meant, word).as_list()
+    ops = _edits(meant, word)
     if len(ops) == 2 and _swapped(word, meant):
         return STRONG
     if not ops or len(ops) > 2:
@@ -41,10 +44,14 @@ def slip(word: str, meant: str) -> int:
     return FAIR if all(kinds) else _swap_and(word, meant)
 
 
+def _edits(meant: str, word: str) -> list[tuple[str, int, int]]:
+    return [(op.tag, op.src_pos, op.dest_pos) for op in Levenshtein.editops(meant, word)]
+
+
 def _swap_and(word: str, meant: str) -> int:
     """Weigh two letters swapped and one more edit: what the other edit weighs, but no more than FAIR."""
     for at in range(1, len(word) - 1):
-        ops = Levenshtein.editops(meant, word[:at] + word[at + 1] + word[at] + word[at + 2 :]).as_list()
+        ops = _edits(meant, word[:at] + word[at + 1] + word[at] + word[at + 2 :])
         if len(ops) == 1:
             kind, of, to = ops[0]
             return min(FAIR, _one(kind, meant, word, of, to))
@@ -74,6 +81,8 @@ def _inserted(word: str, to: int) -> int:
         return STRONG
     if any(frozenset((letter, other)) in _NEIGHBOURS for other in beside):
         return FAIR if to == len(word) - 1 else STRONG
+    if to == len(word) - 1 and letter == "m":
+        return FAIR  # the key beside the comma
     if letter in word[max(0, to - 3) : to] + word[to + 1 : to + 4]:
         return FAIR
     return FAIR if letter in _VOWELS and to < len(word) - 1 else NONE
@@ -95,4 +104,4 @@ def _replaced(meant: str, word: str, at: int, to: int) -> int:
         return FAIR
     if last:
         return NONE
-    return FAIR if pair in _SOUNDS or (len(meant) >= 10 and pair not in _LOOK_ALIKE) else NONE
+    return FAIR if pair in _SOUNDS or (len(meant) >= 8 and pair not in _LOOK_ALIKE) else NONE

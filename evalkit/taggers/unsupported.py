@@ -1,0 +1,72 @@
+"""Find links, versions, flags and identifiers that no prompt, reference or training answer supports.
+
+"Unsupported" is not "false": nothing is fetched or looked up. Where there is neither a reference nor training data,
+nothing could support an answer and nothing is tagged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from evalkit.taggers.facts import Fact, claims
+from evalkit.taggers.text import asked, blanked, fences, pieces, require, silent, whole, with_state
+from evalkit.types import Corpus, Row, Tag
+
+
+@dataclass(frozen=True)
+class Unsupported:
+    """Tag claims that can be checked letter by letter and that stand nowhere else."""
+
+    most: int = 5
+    """Tags per answer; the rest is counted in the last one."""
+    identifiers: bool = True
+    """Also look at identifiers (`snake_case`, `camelCase`, `module.call(`) outside blocks of code."""
+    supported: frozenset[str] = field(default=frozenset(), init=False, repr=False, compare=False)
+    """After prepare: keys of everything that prompts, references and training answers state."""
+    informed: bool = field(default=False, init=False, repr=False, compare=False)
+    """After prepare: whether there are training answers."""
+
+    def __post_init__(self) -> None:
+        """Refuse settings that make no sense."""
+        require(whole(self.most, 1), "unsupported", "most", self.most, "a whole number from 1")
+        require(isinstance(self.identifiers, bool), "unsupported", "identifiers", self.identifiers, "true or false")
+
+    def prepare(self, corpus: Corpus) -> Unsupported:
+        """Return a tagger that knows what the whole suite and the training data state."""
+        known = {f.key for t in (*corpus.prompts, *corpus.references, *corpus.training) for f in _claims(t)}
+        return with_state(self, supported=frozenset(known), informed=bool(corpus.training))
+
+    def __call__(self, row: Row) -> Iterable[Tag]:
+        """Yield a tag per distinct unsupported claim."""
+        if silent(row) or not (row.example.target or self.informed):
+            return
+        stated = {f.key: f for p in pieces(row.response.text) for f in _outside_code(p.text, p.start)}
+        if not stated:
+            return
+        given = "\n".join((asked(row), *row.example.target)).lower()
+        alien = [f for key, f in stated.items() if key not in self.supported and key not in given]
+        if not self.identifiers:
+            alien = [f for f in alien if f.kind != "identifier"]
+        alien.sort(key=lambda f: f.start)
+        for at, fact in enumerate(alien[: self.most], 1):
+            why = f"{fact.kind} {fact.text!r} stands in no prompt, reference or training answer"
+            why += f" (and {len(alien) - self.most} more)" if at == self.most < len(alien) else ""
+            yield Tag("unsupported", "minor", why, (fact.start, fact.start + len(fact.text)), _CONFIDENCE[fact.kind])
+
+
+_CONFIDENCE = {"URL": 0.7, "version": 0.6, "flag": 0.7, "identifier": 0.5}
+
+
+def _claims(text: str) -> Iterator[Fact]:
+    for piece in pieces(text):
+        yield from claims(piece.text)
+
+
+def _outside_code(text: str, offset: int) -> Iterator[Fact]:
+    """Yield the claims outside blocks of code that the blocks do not define themselves."""
+    blocks = [(s, e) for s, e, _ in fences(text)]
+    code = "\n".join(text[s:e] for s, e in blocks).lower()
+    for fact in claims(blanked(text, blocks)):
+        if not (fact.kind == "identifier" and fact.text.lower() in code):
+            yield Fact(fact.kind, fact.text, fact.start + offset)

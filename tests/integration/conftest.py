@@ -1,0 +1,77 @@
+"""Tiny random checkpoints with a byte tokenizer, and the real model: made once per session."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from evalkit.catalogue import fetched
+
+TEMPLATE = (
+    "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+
+def byte_tokenizer(*, chat: bool = True) -> PreTrainedTokenizerFast:
+    """Return a tokenizer of 256 bytes and an end token."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {char: number for number, char in enumerate(alphabet)} | {"<|end|>": len(alphabet)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>", pad_token="<|end|>")
+    if chat:
+        fast.chat_template = TEMPLATE
+    return fast
+
+
+def save_tiny_llama(folder: Path, *, seed: int = 0, chat: bool = True, positions: int = 512) -> Path:
+    """Save a random Llama of 4 layers' worth of nothing, reproducible by its seed."""
+    torch.manual_seed(seed)
+    tokenizer = byte_tokenizer(chat=chat)
+    config = LlamaConfig(
+        vocab_size=257,
+        hidden_size=48,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=positions,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.eos_token_id,
+        bos_token_id=None,
+        initializer_range=0.4,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random Llama with a chat template."""
+    return save_tiny_llama(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def real_model() -> Path:
+    """The folder of SmolLM2-135M-Instruct; tests that want it are skipped where it was not fetched."""
+    folder = fetched("smollm2-135m-instruct")
+    if folder is None:
+        pytest.skip("the model is not on this machine: `evalkit models fetch smollm2-135m-instruct`")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def mirror() -> Path:
+    """The folder of benchmark data; tests that want it are skipped where EVALKIT_DATA_DIR is not set."""
+    folder = os.environ.get("EVALKIT_DATA_DIR")
+    if not folder:
+        pytest.skip("no benchmark data: set EVALKIT_DATA_DIR to a mirror of hub data sets")
+    return Path(folder)

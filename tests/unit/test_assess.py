@@ -1,0 +1,161 @@
+"""Scorers and taggers of a suite are built once, prepared with the whole run, and applied to every answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import pytest
+
+from evalkit import assess
+from evalkit.assess import Assessor, expanded, read_training, read_words, tag_rates
+from evalkit.errors import PluginError, SuiteError
+from evalkit.identity import identity_of, plan_hash
+from evalkit.taggers import DEFAULT
+from evalkit.types import Corpus, Example, Response, Score, Suite, Tag
+
+SUITE = Suite("s", (Example("a", "A?", ("right",)), Example("b", "B?")), scorers=("exact",), taggers=("none",))
+
+
+@dataclass(frozen=True)
+class Shouting:
+    """Tag answers in capitals; remember the corpus it was prepared with."""
+
+    severity: str = "minor"
+    seen: Corpus | None = None
+
+    def prepare(self, corpus):
+        return replace(self, seen=corpus)
+
+    def __call__(self, row):
+        if row.response.text.isupper():
+            yield Tag("shouting", self.severity, f"one of {len(self.seen.answers)}", (0, len(row.response.text)))
+            yield Tag("first", "info", "letter", (0, 1))
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Give two scores, and read log-probabilities."""
+
+    kind = "choose"
+
+    def __call__(self, example, response):
+        return Score("acc", 1.0), Score("acc_norm", 0.0)
+
+
+def answers(*texts):
+    return [(Example(f"q{i}", f"Q{i}?", ("REF", "other")), 0, Response(text=text)) for i, text in enumerate(texts)]
+
+
+def assessor(**more):
+    return Assessor(**{"scorers": (), "taggers": (Shouting(),), "severity": {}, **more})
+
+
+def test_a_row_has_scores_tags_and_a_primary_category():
+    (row,) = assessor(scorers=(Pair(),)).rows(answers("HELLO"))
+    assert [score.name for score in row.scores] == ["acc", "acc_norm"]
+    assert [(tag.category, tag.severity) for tag in row.tags] == [("first", "info"), ("shouting", "minor")]
+    assert row.primary == "first"
+
+
+def test_taggers_are_prepared_with_the_whole_run():
+    ready = assessor(vocabulary=frozenset({"w"}), training=("t",), template="T {input}").prepared(answers("A", "B"))
+    assert ready.taggers[0].seen == Corpus(
+        answers=("A", "B"),
+        references=("REF", "other", "REF", "other"),
+        prompts=("Q0?", "Q1?"),
+        training=("t",),
+        vocabulary=frozenset({"w"}),
+        template="T {input}",
+    )
+
+
+def test_references_and_prompts_of_trials_count_once():
+    example = Example("q", "Q?", ("REF",))
+    ready = assessor().prepared([(example, 0, Response("A")), (example, 1, Response("B"))])
+    assert (ready.taggers[0].seen.references, ready.taggers[0].seen.prompts) == (("REF",), ("Q?",))
+
+
+def test_an_error_gets_no_tags():
+    (row,) = assessor().rows([(Example("a", "?"), 0, Response("HELLO", finish="error", error="e"))])
+    assert (row.tags, row.primary) == ((), None)
+
+
+def test_a_suite_overrides_the_severity_of_a_category():
+    (row,) = assessor(severity={"shouting": "critical"}).rows(answers("HELLO"))
+    assert [tag.severity for tag in row.tags] == ["info", "critical"]
+
+
+def test_the_noise_floor_is_the_share_of_best_references_that_are_tagged():
+    assert assessor().reference_rates(answers("x", "y")) == {"first": 1.0, "shouting": 1.0}
+    assert assessor().reference_rates([(Example("a", "?"), 0, Response("X"))]) is None
+    assert assessor(taggers=()).reference_rates(answers("x")) is None
+
+
+def test_training_answers_have_rates_of_their_own():
+    assert assessor(training=("LOUD", "calm")).training_rates() == {"first": 0.5, "shouting": 0.5}
+    assert assessor().training_rates() is None
+
+
+def test_rates_count_an_answer_once_per_category(make_row):
+    row = make_row(tags=[("a", "minor", 1.0), ("a", "major", 1.0), ("b", "info", 1.0)])
+    assert tag_rates([row, make_row()]) == {"a": 0.5, "b": 0.5}
+
+
+def test_default_stands_for_all_and_none_for_none():
+    assert expanded(["default"]) == DEFAULT
+    assert expanded(["none"]) == ()
+    assert expanded(["misspelling", "default"]) == ("misspelling", *(name for name in DEFAULT if name != "misspelling"))
+
+
+def test_the_kind_of_request_is_what_the_scorers_need():
+    assert assessor().kind == "generate"
+    assert assessor(scorers=(Pair(),)).kind == "choose"
+
+
+def test_a_plug_in_gets_its_settings_and_unknown_ones_are_named(monkeypatch):
+    monkeypatch.setattr(assess, "lookup", lambda group, name: Shouting)
+    suite = replace(SUITE, scorers=(), taggers=("shouting",), settings={"tagger.shouting": {"severity": "major"}})
+    assert Assessor.of(suite).taggers == (Shouting("major"),)
+    with pytest.raises(SuiteError, match=r"unknown key tagger\.shouting\.severty; did you mean 'severity'\?"):
+        Assessor.of(replace(suite, settings={"tagger.shouting": {"severty": "major"}}))
+
+
+def test_a_plug_in_that_is_no_dataclass_is_refused(monkeypatch):
+    monkeypatch.setattr(assess, "lookup", lambda group, name: len)
+    with pytest.raises(PluginError, match="scorer 'exact' .* is not a dataclass"):
+        Assessor.of(SUITE)
+
+
+def test_words_are_read_one_a_line_in_lower_case(tmp_path):
+    path = tmp_path / "words.txt"
+    path.write_bytes("\ufeffLoRA # adapters\n\n# nothing\nKV cache\r\n".encode())
+    assert read_words(path) == {"lora", "kv", "cache"}
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(SuiteError, match="cannot be read as UTF-8 text"):
+        read_words(path)
+    with pytest.raises(SuiteError, match="one word a line is expected"):
+        read_words(tmp_path / "none")
+
+
+def test_training_answers_are_read_from_three_forms(tmp_path, write_jsonl):
+    chat = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "c"}, {"role": "assistant", "content": "d"}]
+    path = write_jsonl(tmp_path / "t.jsonl", [{"answer": "a"}, {"output": "b"}, {"messages": chat}])
+    assert read_training(path) == ("a", "b", "d")
+
+
+@pytest.mark.parametrize("row", [{}, {"answer": None}, {"messages": 3}, {"messages": ["x"]}, {"messages": "assistant"}])
+def test_a_training_row_without_an_answer_is_named(tmp_path, write_jsonl, row):
+    with pytest.raises(SuiteError, match="line 2: expected a training row with 'answer', 'output' or 'messages'"):
+        read_training(write_jsonl(tmp_path / "t.jsonl", [{"answer": "a"}, row]))
+
+
+def test_the_identity_names_all_that_answers_and_scores_depend_on():
+    built = Assessor.of(SUITE)
+    identity = identity_of(SUITE, built, {"digest": "d"}, [[0, 1]])
+    assert identity["scorers"] == '["Exact(normalize=True)"]'
+    assert identity["model.digest"] == "d"
+    assert identity["plan"] == plan_hash([range(2)])
+    assert {"suite_digest", "data_digest", "generation", "template", "version.python", "version.torch"} <= set(identity)
+    assert all(isinstance(value, str) for value in identity.values())
+    other = identity_of(SUITE, replace(built, vocabulary=frozenset({"w"})), {"digest": "d"}, [[0], [1]])
+    assert {key for key in identity if identity[key] != other[key]} == {"words", "plan"}
