@@ -21,6 +21,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "errors": ("evalkit.commands.report:errors", "Show the error categories of a run, ranked, with evidence."),
     "report": ("evalkit.commands.report:report", "Write the report of a run: terminal, Markdown, JSON or SVG."),
     "import": ("evalkit.commands.imports:imports", "Turn lm-evaluation-harness's results into runs."),
+    "compare": ("evalkit.commands.gate:compare", "Compare two runs item by item, with intervals."),
+    "gate": ("evalkit.commands.gate:gate", "Say whether a candidate may replace a baseline, by exit code."),
+    "baseline": ("evalkit.commands.gate:baseline", "Pin runs by name, with a reason."),
+    "noise": ("evalkit.commands.gate:noise", "Measure how much two runs of one model differ."),
     "suites": ("evalkit.commands.suites:suites", "List, show, check and make suites."),
     "models": ("evalkit.commands.models:models", "List and fetch models that come through a package index."),
 }

@@ -82,7 +82,11 @@ def default_margin(kind: str, n: int) -> float:
 
 def _refuse_contradictions(pairs: Sequence[MetricPair]) -> None:
     for pair in pairs:
-        lengths = {len(pair.baseline), len(pair.candidate), len(pair.clusters or pair.baseline)}
+        lengths = {
+            len(pair.baseline),
+            len(pair.candidate),
+            len(pair.baseline if pair.clusters is None else pair.clusters),
+        }
         if len(lengths) > 1:
             raise EvalkitError(
                 f"{pair.suite}/{pair.metric}: scores and clusters of {sorted(lengths)} items do not align"

@@ -38,6 +38,7 @@ def suite_identity(suite: Suite, assessor: Assessor) -> dict[str, str]:
         "items": str(len(suite.examples)),
         "split": suite.split,
         "primary": suite.primary,
+        "margin": str(suite.margin),
         "cluster_key": suite.cluster_key,
         "trials": str(suite.trials),
         "generation": dump(asdict(suite.generation)),

@@ -57,6 +57,12 @@ def read_run(path: str | Path) -> Run:
     return Run(id=manifest["id"], manifest=manifest, rows=rows, summary=_read_summary(folder))
 
 
+def run_folders(path: Path) -> list[Path]:
+    """Return the run that `path` is, or the runs that it holds, as several suites in one command leave them."""
+    found = path.glob("*/manifest.json") if not (path / "manifest.json").is_file() else [path / "manifest.json"]
+    return sorted(manifest.parent for manifest in found)
+
+
 def read_rows(folder: Path, sha256: str | None = None) -> Iterator[Row]:
     """Yield the rows of a finished run, one at a time; at the end, compare the file with its `sha256`."""
     path, digest = folder / "rows.jsonl", hashlib.sha256()

@@ -15,7 +15,8 @@ _HIDDEN = re.compile(
     "\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb"  # zero width, line separators, bidi
     "\ufe00-\ufe0e\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\ufffe\uffff"  # variation selectors, music, no characters
     "\ud800-\udfff\U000e0000-\U000e0fff]"  # lone surrogates, tags, variation selectors supplement
-    "|(?<![0-9#*\u00a9\u00ae\u203c\u2049\u2122-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff])\ufe0f"  # the selector of coloured emoji, unless it follows one
+    # the selector of coloured emoji, unless it follows one
+    "|(?<![0-9#*\u00a9\u00ae\u203c\u2049\u2122-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff])\ufe0f"
 )
 _MARKS_ALLOWED = 4
 

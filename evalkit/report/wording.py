@@ -19,6 +19,7 @@ def headline(verdict: Verdict) -> str:
         "INCONCLUSIVE": f"INCONCLUSIVE  {of}: no drop beyond the margin is proven, and none is ruled out: {names}",
     }[verdict.verdict if gating else "ERROR"]
     text = text if gating else "ERROR  no metric gates, so nothing is judged"
+    text = text if named or not gating else "PASS  every drop that was shown is waived"
     text += f"; {len(waived)} waived: {', '.join(waived)}" if waived else ""
     return f"{text}." + (f" Attempt {verdict.attempts} with this checkpoint." if verdict.attempts > 1 else "")
 

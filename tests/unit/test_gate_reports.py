@@ -216,8 +216,9 @@ def test_annotations_are_one_a_metric_and_at_most_ten_a_level() -> None:
 
 def test_the_step_summary_stays_under_one_mebibyte() -> None:
     found = runs(text="word " * 400)
-    check, _ = verdict_of(metric="m" * 90, verdict="FAIL")
-    huge = Verdict("FAIL", tuple(replace(check, suite=f"s{i}") for i in range(6000)))
+    check, _ = verdict_of(metric="m" * 900, verdict="FAIL")
+    huge = Verdict("FAIL", tuple(replace(check, suite=f"s{i}") for i in range(1000)))
+    assert len(gate_markdown.render(huge).encode()) > 1024 * 1024
     assert len(github.step_summary(huge, [found]).encode()) < 1024 * 1024
     assert "docs\\_qa: 60 broken by exact" in github.step_summary(evaluate([found]), [found])
 

@@ -1,0 +1,162 @@
+"""`evalkit compare`, `gate`, `baseline` and `noise`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from evalkit.baseline import STORE, count_attempt, find_baseline, history, list_baselines, set_baseline
+from evalkit.commands.options import colored, emit
+from evalkit.compare import Comparison, compare_runs
+from evalkit.errors import EvalkitError, NotComparable
+from evalkit.evaluate import evaluate
+from evalkit.plan import noise_of, plan_gate
+from evalkit.policy import Policy, read_policy
+from evalkit.record import read_run, run_folders
+from evalkit.report import comparison as shown
+from evalkit.report import gate_json, gate_markdown, github, junit
+from evalkit.report import plan as plans
+from evalkit.report.visible import one_line
+from evalkit.types import Run
+from evalkit.verdict import Verdict
+
+DEFAULT_POLICY = Path("gate.toml")
+
+
+@click.command()
+@click.argument("base")
+@click.argument("candidate")
+@click.option("--policy", metavar="FILE", help="Margins and roles; default: ./gate.toml where there is one.")
+@click.option("--examples", type=click.IntRange(0), default=5, show_default=True, help="Broken items shown.")
+def compare(base: str, candidate: str, policy: str | None, examples: int) -> None:
+    """Compare two runs item by item: what changed, what broke, with intervals.
+
+    BASE and CANDIDATE are runs, folders of runs (a suite each), or names of baselines.
+    """
+    pairs = _comparisons(_runs(base), _runs(candidate))
+    verdict = evaluate(pairs, _policy(policy))
+    sys.stdout.write(shown.render_gate(verdict, pairs, color=colored(), examples=examples))
+
+
+@click.command()
+@click.option("--baseline", metavar="BASE", help="A run, a folder of runs or a baseline's name; default: the policy's.")
+@click.option("--candidate", metavar="CAND", help="The run, or folder of runs, that may replace it.")
+@click.option("--anchor", metavar="RUN", help="A pinned release to hold against as well; default: the policy's.")
+@click.option("--policy", "file", metavar="FILE", help="Margins, roles, waivers; default: ./gate.toml where there is one.")
+@click.option("--plan", is_flag=True, help="Judge nothing: show what the baseline's items can detect and pass.")
+@click.option("--json", "json_file", metavar="F", help="Write the verdict as JSON (schema: evalkit/report/gate.schema.json).")
+@click.option("--junit", "junit_file", metavar="F", help="Write the verdict as JUnit XML.")
+@click.option("--markdown", "markdown_file", metavar="F", help="Write the verdict as Markdown.")
+@click.option("--examples", type=click.IntRange(0), default=5, show_default=True, help="Broken items shown.")
+def gate(
+    baseline: str | None, candidate: str | None, anchor: str | None, file: str | None, plan: bool, examples: int, **files: Any
+) -> int:
+    """Say whether CAND may replace BASE: exit code 0 PASS, 1 FAIL, 3 INCONCLUSIVE, 4 not comparable.
+
+    On GitHub Actions a step summary and annotations are written too.
+    """
+    policy = _policy(file)
+    name = baseline or policy.baseline
+    if not name:
+        raise EvalkitError("no baseline: give --baseline RUN, or `baseline` in gate.toml")
+    before = _runs(name)
+    if plan:
+        sys.stdout.write(plans.render(plan_gate(before, policy), color=colored()))
+        return 0
+    if not candidate:
+        raise EvalkitError("no candidate: give --candidate RUN")
+    after, pinned = _runs(candidate), anchor or policy.anchor
+    pairs = _comparisons(before, after)
+    verdict = evaluate(pairs, policy, anchors=_comparisons(_runs(pinned), after) if pinned else ())
+    verdict = _counted(verdict, name, after)
+    sys.stdout.write(shown.render_gate(verdict, pairs, color=colored(), examples=examples))
+    _write(verdict, pairs, files)
+    return verdict.exit_code
+
+
+@click.group()
+def baseline() -> None:
+    """Pin runs by name, with a reason; a name never moves by itself."""
+
+
+@baseline.command("set")
+@click.argument("name")
+@click.argument("run")
+@click.option("--reason", required=True, metavar="TEXT", help="Why this run is the one to hold others against.")
+def set_(name: str, run: str, reason: str) -> None:
+    """Pin RUN as the baseline NAME, keeping its rows under ./baselines."""
+    pinned = set_baseline(name, Path(run), reason)
+    click.echo(f"{pinned.name}: {pinned.run}, {pinned.day}: {one_line(pinned.reason)}")
+
+
+@baseline.command("list")
+def list_() -> None:
+    """List what every name stands for."""
+    for pinned in list_baselines():
+        click.echo(f"{pinned.name:24}{pinned.run:28}{pinned.day}  {one_line(pinned.reason, 80)}")
+
+
+@baseline.command()
+@click.argument("name")
+def show(name: str) -> None:
+    """Show every run that NAME has stood for, the present one last."""
+    for pinned in history(name):
+        click.echo(f"{pinned.day}  {pinned.run}  sha256 {pinned.sha256[:16]}  {one_line(pinned.reason)}")
+
+
+@click.command()
+@click.argument("run")
+@click.argument("again")
+def noise(run: str, again: str) -> None:
+    """Measure how much two runs of one model (or of two equal retrains) differ, and what a gate can then detect."""
+    found = [plan for pair in _comparisons(_runs(run), _runs(again)) for plan in noise_of(pair)]
+    sys.stdout.write(plans.render(found, color=colored()))
+
+
+def _policy(file: str | None) -> Policy:
+    if file is None and not DEFAULT_POLICY.is_file():
+        return Policy()
+    return read_policy(Path(file or DEFAULT_POLICY))
+
+
+def _runs(given: str) -> list[Run]:
+    """Read the run, the runs of a folder, or the pinned run that `given` stands for."""
+    folders = run_folders(Path(given))
+    return [read_run(folder) for folder in folders or [find_baseline(given)]]
+
+
+def _comparisons(before: Sequence[Run], after: Sequence[Run]) -> list[Comparison]:
+    """Pair runs by suite; a suite that only one side has cannot be compared."""
+    one, other = ({run.suite: run for run in runs} for runs in (before, after))
+    for suite in sorted(one.keys() ^ other.keys()):
+        raise NotComparable(f"suite {suite!r} was run on {'the baseline' if suite in one else 'the candidate'} alone")
+    return [compare_runs(one[suite], other[suite]) for suite in one]
+
+
+def _counted(verdict: Verdict, name: str, after: Sequence[Run]) -> Verdict:
+    """Return the verdict with its number of attempts, where the baseline is pinned by name."""
+    if not (STORE / name / "log.jsonl").is_file():
+        return verdict
+    return replace(verdict, attempts=max(count_attempt(STORE / name / "attempts.jsonl", run, verdict) for run in after))
+
+
+def _write(verdict: Verdict, pairs: Sequence[Comparison], files: dict[str, str | None]) -> None:
+    renders = {
+        "json_file": lambda: gate_json.render(verdict),
+        "junit_file": lambda: junit.render(verdict, pairs),
+        "markdown_file": lambda: gate_markdown.render(verdict, pairs),
+    }
+    for key, render in renders.items():
+        if files[key]:
+            emit(render(), files[key])
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        sys.stdout.write(github.annotate(verdict))
+        if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+            with open(summary, "a", encoding="utf-8") as file:
+                file.write(github.step_summary(verdict, pairs))
