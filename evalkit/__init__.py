@@ -1,10 +1,17 @@
 """Measure a language model and explain its errors.
 
+From Python:
+
     from evalkit import run, read_run
     run("checkpoint", "docs_qa", limit=20).to_frame()
 """
 
+from typing import TYPE_CHECKING
+
 from evalkit.record import read_run
+
+if TYPE_CHECKING:
+    from evalkit.flow import run
 
 __all__ = ["read_run", "run"]
 

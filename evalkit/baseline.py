@@ -23,6 +23,7 @@ from typing import Any
 
 from evalkit.errors import RunError
 from evalkit.jsonl import dump
+from evalkit.record import finished_manifest
 from evalkit.registry import did_you_mean
 from evalkit.types import Run
 from evalkit.verdict import Verdict
@@ -52,17 +53,17 @@ def set_baseline(name: str, run: Path, reason: str, store: Path = STORE) -> Pinn
     """Pin a finished run under a name; what the name meant before stays in its log and its folder.
 
     Raises:
-        RunError: the name or reason cannot be meant, or the folder is no finished run.
+        RunError: the name or reason cannot be meant, or the folder is no finished run (Unfinished: not yet).
     """
     if not _NAME.fullmatch(name):
         raise RunError(f"baseline name {name!r}: expected letters, digits, dots, dashes and underscores")
     if not reason.strip():
         raise RunError("a baseline is set with a reason: --reason TEXT")
+    run_id = str(finished_manifest(run)["id"])
     try:
-        run_id = str(json.loads((run / "manifest.json").read_bytes())["id"])
         pinned = Pinned(name, run_id, reason.strip(), _today(), _digest(run / "rows.jsonl"))
         _copy(run, store / name / run_id)
-    except (OSError, ValueError, KeyError) as fault:
+    except OSError as fault:
         raise RunError(f"{run}: no finished run to pin ({fault})") from None
     _append(
         store / name / "log.jsonl", {"run": run_id, "reason": pinned.reason, "day": pinned.day, "sha256": pinned.sha256}

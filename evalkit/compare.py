@@ -50,8 +50,8 @@ class Item:
         before = {tag.category for row in self.baseline for tag in row.tags}
         return tuple(dict.fromkeys(t.category for row in self.candidate for t in row.tags if t.category not in before))
 
-    def values(self, value: Value, worst: float = 0.0) -> tuple[float | None, float | None]:
-        """Return the mean over trials in both runs; a single trial that the candidate lost counts as the `worst`."""
+    def values(self, value: Value, worst: float | None = 0.0) -> tuple[float | None, float | None]:
+        """Return the mean over trials in both runs; a trial that the candidate lost counts as the `worst`, or not."""
         return _mean(self.baseline, value, None), _mean(self.candidate, value, worst)
 
 
@@ -86,9 +86,10 @@ class Comparison:
         found = dict.fromkeys(
             s.name for item in self.items for row in (*item.baseline, *item.candidate) for s in row.scores
         )
-        return (
-            (self.primary, *(name for name in found if name != self.primary)) if self.primary in found else tuple(found)
-        )
+        answered = any(row.response.error is None for i in self.items for row in (*i.baseline, *i.candidate))
+        if self.primary in found or not answered:  # where every request failed, the primary metric stands for all
+            return (self.primary, *(name for name in found if name != self.primary))
+        return tuple(found)
 
     @cached_property
     def categories(self) -> tuple[str, ...]:
@@ -112,9 +113,14 @@ class Comparison:
         left_out = set(ids)
         return replace(self, items=tuple(item for item in self.items if item.example.id not in left_out))
 
-    def where(self, key: str, value: str) -> Comparison:
-        """Return the comparison over one slice."""
-        return replace(self, items=tuple(i for i in self.items if str(i.example.meta.get(key)) == value))
+    def by(self, key: str) -> Mapping[str, Comparison]:
+        """Return the comparison over each slice of one key of meta that has enough items."""
+        found: dict[str, list[Item]] = {value: [] for value in self.slices.get(key, ())}
+        for item in self.items:
+            group = found.get(str(item.example.meta.get(key)))
+            if group is not None:
+                group.append(item)
+        return {value: replace(self, items=tuple(items)) for value, items in found.items()}
 
     def changed(self, sign: int, metric: str = "") -> tuple[Item, ...]:
         """Return the items whose score fell (`sign` -1) or rose (+1): those with new errors first, then by how much."""
@@ -177,8 +183,11 @@ def score_of(metric: str) -> Value:
     """Return what reads a score from a row: None where it is unscored or the request failed."""
 
     def value(row: Row) -> float | None:
-        score = row.score(metric)
-        return score.value if score and row.response.error is None else None
+        if row.response.error is None:
+            for score in row.scores:  # not row.score(): this runs for every item of every metric
+                if score.name == metric:
+                    return score.value
+        return None
 
     return value
 
@@ -197,11 +206,10 @@ def tag_of(category: str) -> Value:
     return value
 
 
-def pair_of(comparison: Comparison, name: str, value: Value, cluster_key: str = "", worst: float = 0.0) -> MetricPair:
+def pair_of(comparison: Comparison, name: str, value: Value, cluster_key: str = "", worst: float | None = 0.0) -> MetricPair:
     """Return the paired scores of one metric; an example that nothing can be scored on is left out of both runs."""
     items = [item for item in comparison.items if not _unscorable(item, value)]
     pairs = [item.values(value, worst) for item in items]
-    lost = [(_lost(item.baseline, value), _lost(item.candidate, value)) for item in items]
     keys = [item.example.meta.get(cluster_key) for item in items] if cluster_key else None
     return MetricPair(
         suite=comparison.suite,
@@ -210,7 +218,7 @@ def pair_of(comparison: Comparison, name: str, value: Value, cluster_key: str = 
         candidate=[after for _, after in pairs],
         clusters=None if keys is None else [None if key is None else str(key) for key in keys],
         kind=_kind(name, pairs),
-        lost_trials=(sum(before for before, _ in lost), sum(after for _, after in lost)),
+        lost_trials=(_lost((i.baseline for i in items), value), _lost((i.candidate for i in items), value)),
     )
 
 
@@ -222,6 +230,8 @@ def _kind(name: str, pairs: Sequence[tuple[float | None, float | None]]) -> str:
 
 def _mean(rows: Sequence[Row], value: Value, worst: float | None) -> float | None:
     """Return the mean over trials, None where no trial has a value; lost trials count as `worst`, or not at all."""
+    if len(rows) == 1:
+        return value(rows[0])
     values = [value(row) for row in rows]
     known = [v for v in values if v is not None]
     if not known:
@@ -230,32 +240,32 @@ def _mean(rows: Sequence[Row], value: Value, worst: float | None) -> float | Non
     return (sum(known) + lost * (worst or 0.0)) / (len(known) + lost)
 
 
-def _lost(rows: Sequence[Row], value: Value) -> float:
-    """Return the share of an item's trials without a value, where others have one."""
-    if len(rows) < 2:
-        return 0.0
-    missing = sum(value(row) is None for row in rows)
-    return missing / len(rows) if missing < len(rows) else 0.0
+def _lost(trials: Iterable[Sequence[Row]], value: Value) -> float:
+    """Return the trials without a value in items that still have one, in items."""
+    lost = 0.0
+    for rows in trials:
+        if len(rows) > 1:
+            missing = sum(value(row) is None for row in rows)
+            lost += missing / len(rows) if missing < len(rows) else 0.0
+    return lost
 
 
 def _unscorable(item: Item, value: Value) -> bool:
     """Say whether an example has nothing to be right about: no target, and no run could score it without a failure."""
-    rows = (*item.baseline, *item.candidate)
     if item.example.target or not (item.baseline and item.candidate):
         return False
+    rows = (*item.baseline, *item.candidate)
     return all(row.response.error is None and value(row) is None for row in rows)
 
 
 def _by_example(run: Run) -> dict[str, tuple[Row, ...]]:
-    seen: set[tuple[str, int]] = set()
-    found: dict[str, list[Row]] = {}
+    found: dict[str, tuple[Row, ...]] = {}
     for row in run.rows:
-        key = (row.example.id, row.trial)
-        if key in seen:
+        before = found.get(row.example.id, ())
+        if before and any(other.trial == row.trial for other in before):
             raise NotComparable(f"run {run.id}: example {row.example.id!r}, trial {row.trial}, stands there twice")
-        seen.add(key)
-        found.setdefault(row.example.id, []).append(row)
-    return {key: tuple(rows) for key, rows in found.items()}
+        found[row.example.id] = (*before, row)
+    return found
 
 
 def _example(key: str, *runs: Mapping[str, tuple[Row, ...]]) -> Example:

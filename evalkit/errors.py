@@ -7,7 +7,8 @@ EvalkitError            2   usage or bad input
 ├── RunError            2   a run folder cannot be read or written as asked
 │   ├── IdentityError   2   resume with something changed
 │   ├── RunLocked      75   another process holds the run
-│   └── Stopped         4   stopped but resumable: disk full, too many errors
+│   ├── Stopped         4   stopped but resumable: disk full, too many errors
+│   └── Unfinished      4   a run that is read before it is finished
 └── NotComparable       4   two runs that must not be compared
 """
 
@@ -48,6 +49,12 @@ class RunLocked(RunError):
 
 class Stopped(RunError):
     """The run stopped early and can be resumed."""
+
+    exit_code = 4
+
+
+class Unfinished(RunError):
+    """The run is still in progress, or was stopped before its end."""
 
     exit_code = 4
 

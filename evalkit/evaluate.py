@@ -81,11 +81,9 @@ def _slices(comparison: Comparison, key: str) -> list[MetricPair]:
     """Return the primary metric over every slice, watched."""
     name, value = comparison.primary, score_of(comparison.primary)
     return [
-        replace(
-            pair_of(comparison.where(meta, v), f"{name}[{meta}={v}]", value, key if key != meta else ""), role="watch"
-        )
-        for meta, values in comparison.slices.items()
-        for v in values
+        replace(pair_of(part, f"{name}[{meta}={v}]", value, key if key != meta else ""), role="watch")
+        for meta in comparison.slices
+        for v, part in comparison.by(meta).items()
     ]
 
 

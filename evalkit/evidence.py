@@ -137,7 +137,11 @@ def gather(paired: Paired, alpha: float, metrics: int, margin: float) -> Evidenc
 
 @dataclass(frozen=True, slots=True)
 class _Counted:
-    """Uncertainty of a change that is counted in full flips: Tango's interval, shrunk by a design effect."""
+    """Uncertainty of a change that is counted in full flips: Tango's interval, widened by a design effect.
+
+    Items of a graded score that changed by `size` on average are no full flips: where an end of the interval would claim
+    more than they show, it is drawn in to that size, and the change itself always lies inside.
+    """
 
     gains: int
     losses: int
@@ -145,10 +149,13 @@ class _Counted:
     inflation: float
     df: float
     method: str
+    change: float
+    size: float
 
     def interval(self, p: float) -> Interval:
         f = self.inflation
-        return tango_interval(self.gains / f, self.losses / f, self.n / f, t_quantile(p, self.df))
+        low, high = tango_interval(self.gains / f, self.losses / f, self.n / f, t_quantile(p, self.df))
+        return min(low, self.size * low, self.change), max(high, self.size * high, self.change)
 
     def detectable(self, alpha: float) -> float:
         return detectable_effect(self.n / self.inflation, (self.gains + self.losses) / self.n, alpha)
@@ -199,16 +206,18 @@ def _spread(paired: Paired, sums: Floats, sizes: Floats) -> _Counted | _Averaged
     grouped, groups, gains, losses = paired.clusters is not None, sums.size, paired.fixed, paired.broken
     if grouped and groups < 2:
         return _Unknown()
+    change = math.fsum(sums.tolist()) / paired.n
     if not paired.binary and gains + losses >= FEWEST_CHANGES:
-        change = math.fsum(sums.tolist()) / paired.n
         return _Averaged(change, cluster_error(sums, sizes), paired.n, groups - 1, f"CR1 t({groups - 1})")
     method = "Tango" if paired.binary else "Tango, changed items as full flips"
+    size = math.fsum(np.abs(paired.change).tolist()) / max(1, gains + losses)
     if not grouped:
-        return _Counted(gains, losses, paired.n, 1.0, math.inf, method)
+        return _Counted(gains, losses, paired.n, 1.0, math.inf, method, change, size)
     df = max(FEWEST_DF, int(np.count_nonzero(sums)) - 1)
     flips = sums if paired.binary else _cluster_sums(paired, np.sign(paired.change))[0]
     inflation = design_effect(flips, sizes, gains, losses)
-    return _Counted(gains, losses, paired.n, inflation, df, f"{method}, design effect {inflation:.2f}, t({df})")
+    method = f"{method}, design effect {inflation:.2f}, t({df})"
+    return _Counted(gains, losses, paired.n, inflation, df, method, change, size)
 
 
 def _cluster_sums(paired: Paired, change: Floats) -> tuple[Floats, Floats]:

@@ -72,8 +72,9 @@ def start(settings: RunSettings, *, out: str | Path | None = None, progress: Pro
 def resume(path: str | Path, *, retry_errors: bool = False, progress: Progress | None = None) -> list[Path]:
     """Complete a run from its folder, by whole planned batches; nothing it depends on may have changed."""
     with RunFolder.open(Path(path)) as folder:
-        if folder.manifest.get("scored"):
-            raise RunError(f"{path}: was made by `evalkit score`, which asks no model; there is nothing to resume")
+        for made in ("scored", "imported"):
+            if made in folder.manifest:
+                raise RunError(f"{path}: its answers were {made}, no model was asked; there is nothing to resume")
         jobs, backend, plan = _prepare(RunSettings.of(folder.manifest["settings"]))
         job = next((job for job in jobs if job.suite.name == folder.manifest["identity"]["suite"]), jobs[0])
         folder.check_identity(identity_of(job.suite, job.assessor, backend.identity, plan))

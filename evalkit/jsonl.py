@@ -59,11 +59,12 @@ def parse_object(line: bytes) -> dict[str, Any]:
         raise ValueError("column 1: nested too deeply") from None
     except ValueError as fault:
         raise ValueError(f"column 1: {str(fault).split(';')[0]}") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"column 1: {type(value).__name__}, not an object")
-    if line.count(b"[") + line.count(b"{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
-        raise ValueError("column 1: nested too deeply")
-    return scrub(value) if b"\\ud" in line.lower() else value
+    return _sound(value, line)
+
+
+def parse_own(line: bytes) -> dict[str, Any]:
+    """Parse one line of a file that we wrote and whose digest is known: twice as fast, blind to repeated keys."""
+    return _sound(_OWN.decode(line.decode("utf-8")), line)
 
 
 def scrub(value: Any) -> Any:
@@ -134,6 +135,18 @@ def _finite(number: str) -> float:
     if math.isinf(value):
         raise ValueError(f"number {number[:20]} is too large")
     return value
+
+
+def _sound(value: Any, line: bytes) -> dict[str, Any]:
+    """Return an object that can be walked and written again; refuse any other value."""
+    if not isinstance(value, dict):
+        raise ValueError(f"column 1: {type(value).__name__}, not an object")
+    if line.count(b"[") + line.count(b"{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+        raise ValueError("column 1: nested too deeply")
+    return scrub(value) if b"\\ud" in line.lower() else value
+
+
+_OWN = json.JSONDecoder(parse_constant=_refuse)
 
 
 def _depth(value: Any) -> int:

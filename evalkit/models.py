@@ -64,7 +64,8 @@ def load_backend(model: str, options: Mapping[str, Any]) -> Backend:
     if name in table("backends") and name != "hf" and (colon or not Path(model).exists()):
         backend: Backend = lookup("backends", name)(where)
     else:
-        backend = lookup("backends", "hf")(find_checkpoint(model.removeprefix("hf:")), **options)
+        checkpoint = find_checkpoint(model.removeprefix("hf:"))  # before torch loads, which takes seconds
+        backend = lookup("backends", "hf")(checkpoint, **options)
     return backend
 
 

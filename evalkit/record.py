@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import secrets
+import shlex
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -16,9 +17,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from evalkit.codec import row_of, row_record
-from evalkit.errors import IdentityError, RunError, RunLocked, Stopped
+from evalkit.errors import IdentityError, RunError, RunLocked, Stopped, Unfinished
 from evalkit.journal import Journal, read_journal
-from evalkit.jsonl import dump, parse_object, write_atomic
+from evalkit.jsonl import dump, parse_object, parse_own, write_atomic
 from evalkit.types import Row, Run
 
 SCHEMA = 1
@@ -47,14 +48,23 @@ def read_run(path: str | Path) -> Run:
     """Read a finished run from its folder.
 
     Raises:
-        RunError: there is no run, it is not finished, or a file of it is damaged or of a newer schema.
+        Unfinished: the run is in progress, or was stopped.
+        RunError: there is no run, or a file of it is damaged or of a newer schema.
     """
     folder = Path(path)
-    manifest = read_manifest(folder)
-    if manifest["status"] != FINISHED:
-        raise RunError(f"{folder}: the run is not finished; `evalkit run --resume {folder}` completes it")
+    manifest = finished_manifest(folder)
     rows = tuple(read_rows(folder, manifest.get("rows_sha256")))
     return Run(id=manifest["id"], manifest=manifest, rows=rows, summary=_read_summary(folder))
+
+
+def finished_manifest(folder: Path) -> dict[str, Any]:
+    """Read the manifest of a run that must be finished; Unfinished says how to complete one that is not."""
+    manifest = read_manifest(folder)
+    if manifest["status"] != FINISHED:
+        made = next((how for how in ("scored", "imported") if how in manifest), "")
+        mend = f"make it anew, since its answers were {made}" if made else f"{_resume(folder)} completes it"
+        raise Unfinished(f"{folder}: the run is not finished; {mend}")
+    return manifest
 
 
 def run_folders(path: Path) -> list[Path]:
@@ -66,22 +76,29 @@ def run_folders(path: Path) -> list[Path]:
 def read_rows(folder: Path, sha256: str | None = None) -> Iterator[Row]:
     """Yield the rows of a finished run, one at a time; at the end, compare the file with its `sha256`."""
     path, digest = folder / "rows.jsonl", hashlib.sha256()
+    parse = parse_own if sha256 else parse_object
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 digest.update(line)
                 try:
-                    yield row_of(parse_object(line.rstrip(b"\n")))
+                    yield row_of(parse(line.rstrip(b"\n")))
                 except _DAMAGE as fault:
                     raise RunError(f"{path}: line {number} is damaged ({fault}); {_anew(folder)}") from None
     except OSError as fault:
         raise RunError(f"{path}: cannot be read: {fault.strerror}") from None
     if sha256 not in (None, digest.hexdigest()):
+        for _ in read_rows(folder):  # parsed strictly, it names the damaged line, where there is one
+            pass
         raise RunError(f"{path}: damaged (its sha256 is not the manifest's); {_anew(folder)}")
 
 
 def _anew(folder: Path) -> str:
-    return f"`evalkit run --resume {folder}` writes it anew from the journal"
+    return f"{_resume(folder)} writes it anew from the journal"
+
+
+def _resume(folder: Path) -> str:
+    return f"`evalkit run --resume {shlex.quote(str(folder))}`"
 
 
 def _read_summary(folder: Path) -> dict[str, Any]:
@@ -121,6 +138,8 @@ class RunFolder:
         self.path = path
         self._lock: int | None = _lock(path / "lock")
         try:
+            for stale in _unfinished(path):
+                stale.unlink()
             if manifest is not None:
                 _refuse_content(path)
                 _write_manifest(path, manifest)
@@ -247,9 +266,14 @@ def salvage(path: Path) -> Path:
     return target
 
 
+def _unfinished(path: Path) -> set[Path]:
+    """Return what is left of files that a killed process was writing."""
+    return {stale for name in _FILES for stale in path.glob(f".{name}.*")}
+
+
 def _refuse_content(path: Path) -> None:
-    if any(entry.name != "lock" for entry in path.iterdir()):
-        raise RunError(f"{path}: the folder is not empty; give another --out, or `evalkit run --resume {path}`")
+    if any(entry.name != "lock" and entry not in _unfinished(path) for entry in path.iterdir()):
+        raise RunError(f"{path}: the folder is not empty; give another --out, or {_resume(path)}")
 
 
 def _write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:

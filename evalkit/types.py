@@ -170,7 +170,10 @@ class Row:
 
     def score(self, name: str) -> Score | None:
         """Return the score called `name`, or None where that scorer did not run."""
-        return next((s for s in self.scores if s.name == name), None)
+        for score in self.scores:
+            if score.name == name:
+                return score
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,9 @@ def make_row() -> Callable[..., Row]:
     ) -> Row:
         found = tuple(t if isinstance(t, Tag) else Tag(t[0], t[1], "because", None, t[2]) for t in tags)
         return Row(
-            example=Example(item, more.get("question", f"{item}?"), more.get("target", ("ref",)), meta=more.get("meta", {})),
+            example=Example(
+                item, more.get("question", f"{item}?"), more.get("target", ("ref",)), meta=more.get("meta", {})
+            ),
             response=more.get("response") or Response(text=answer, error=more.get("error")),
             trial=more.get("trial", 0),
             scores=(Score("match", value),),

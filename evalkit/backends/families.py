@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-LIMITS = ("max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length", "seq_length", "max_seq_len")
+LIMITS = ("n_positions", "max_position_embeddings", "n_ctx", "max_sequence_length", "seq_length", "max_seq_len")
 FULL = {"full_attention", "attention"}
 UNSUPPORTED_PROCESSORS: Mapping[str, tuple[object, ...]] = {
     "guidance_scale": (None, 1, 1.0),

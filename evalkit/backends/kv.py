@@ -94,6 +94,17 @@ class SlotCache(Cache):
             store[1:, :, :length] = store[:1, :, :length]
 
     @torch.inference_mode()
+    def adopt(self, other: SlotCache, length: int) -> None:
+        """Copy the first `length` columns of another cache's slot 0 into every slot."""
+        layers: Any = self.layers
+        for number, source in enumerate(other._stores()):
+            layer, part = number // 2, source[:1, :, :length]
+            if number % 2 == 0:
+                layers.append(self.layer_class_to_replicate())  # type: ignore[misc] # a partial, see __init__
+                layers[layer].lazy_initialization(part, other._stores()[number + 1])
+            (layers[layer].keys if number % 2 == 0 else layers[layer].values)[:, :, :length] = part
+
+    @torch.inference_mode()
     def move(self, source: int, target: int, stop: int) -> None:
         """Copy the first `stop` columns of one slot over another."""
         for store in self._stores():

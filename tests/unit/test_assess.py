@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 
 import pytest
@@ -11,7 +12,7 @@ from evalkit.assess import Assessor, expanded, read_training, read_words, tag_ra
 from evalkit.errors import PluginError, SuiteError
 from evalkit.identity import identity_of, plan_hash
 from evalkit.taggers import DEFAULT
-from evalkit.types import Corpus, Example, Response, Score, Suite, Tag
+from evalkit.types import Corpus, Example, Response, Score, Severity, Suite, Tag
 
 SUITE = Suite("s", (Example("a", "A?", ("right",)), Example("b", "B?")), scorers=("exact",), taggers=("none",))
 
@@ -20,8 +21,8 @@ SUITE = Suite("s", (Example("a", "A?", ("right",)), Example("b", "B?")), scorers
 class Shouting:
     """Tag answers in capitals; remember the corpus it was prepared with."""
 
-    severity: str = "minor"
-    seen: Corpus | None = None
+    severity: Severity = "minor"
+    seen: Corpus = Corpus()  # noqa: RUF009 - it is frozen
 
     def prepare(self, corpus):
         return replace(self, seen=corpus)
@@ -122,7 +123,7 @@ def test_a_plug_in_gets_its_settings_and_unknown_ones_are_named(monkeypatch):
 
 def test_a_plug_in_that_is_no_dataclass_is_refused(monkeypatch):
     monkeypatch.setattr(assess, "lookup", lambda group, name: len)
-    with pytest.raises(PluginError, match="scorer 'exact' .* is not a dataclass"):
+    with pytest.raises(PluginError, match=r"scorer 'exact' .* is not a dataclass"):
         Assessor.of(SUITE)
 
 
@@ -138,7 +139,11 @@ def test_words_are_read_one_a_line_in_lower_case(tmp_path):
 
 
 def test_training_answers_are_read_from_three_forms(tmp_path, write_jsonl):
-    chat = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "c"}, {"role": "assistant", "content": "d"}]
+    chat = [
+        {"role": "user", "content": "?"},
+        {"role": "assistant", "content": "c"},
+        {"role": "assistant", "content": "d"},
+    ]
     path = write_jsonl(tmp_path / "t.jsonl", [{"answer": "a"}, {"output": "b"}, {"messages": chat}])
     assert read_training(path) == ("a", "b", "d")
 
@@ -159,3 +164,45 @@ def test_the_identity_names_all_that_answers_and_scores_depend_on():
     assert all(isinstance(value, str) for value in identity.values())
     other = identity_of(SUITE, replace(built, vocabulary=frozenset({"w"})), {"digest": "d"}, [[0], [1]])
     assert {key for key in identity if identity[key] != other[key]} == {"words", "plan"}
+
+
+TEN_MEGABYTES = {
+    "one letter": "a" * 10_000_000,
+    "one sentence": "It is what it is, as far as we know. " * 270_000,
+    "misspelt words": "The modle recieves teh token and writes anser upon anser. " * 170_000,
+    "digits": "12,3" * 2_500_000,
+    "code": "```\nx = 1\n" * 1_000_000,
+    "marks": "e" + "\u0301" * 5_000_000,
+}
+
+
+@pytest.fixture(scope="module")
+def everything():
+    """Every default scorer and tagger, warm: word lists are read once a run."""
+    built = Assessor.of(replace(SUITE, scorers=("exact", "fuzzy", "match"), taggers=("default",)))
+    list(built.rows(answers("A short answer.")))
+    return built
+
+
+@pytest.mark.parametrize("text", TEN_MEGABYTES.values(), ids=TEN_MEGABYTES)
+def test_an_answer_of_ten_megabytes_takes_less_than_two_seconds_30(everything, text):
+    began = time.process_time()
+    (row,) = everything.rows([(SUITE.examples[0], 0, Response(text, finish="length"))])
+    assert time.process_time() - began < 2
+    assert row.primary in ("repetition", "truncated")
+
+
+def test_a_question_and_a_reference_of_ten_megabytes_take_less_than_two_seconds_24(everything):
+    long = TEN_MEGABYTES["one sentence"]
+    began = time.process_time()
+    (row,) = everything.rows([(Example("a", long, (long,)), 0, Response("Short."))])
+    assert time.process_time() - began < 2
+    assert all(score.value is not None for score in row.scores)
+
+
+@pytest.mark.parametrize("text", ["", " \n", "\u200b"], ids=ascii)
+def test_an_empty_answer_is_valid_and_tagged_29(everything, text):
+    (row,) = everything.rows([(SUITE.examples[0], 0, Response(text))])
+    assert row.primary == "empty"
+    assert row.response.error is None
+    assert [score.value for score in row.scores] == [0.0, 0.0, 0.0]

@@ -1,19 +1,20 @@
-import json
 from pathlib import Path
 
 import pytest
 
 from evalkit.baseline import count_attempt, find_baseline, history, list_baselines, set_baseline
-from evalkit.errors import RunError
-from evalkit.types import Run
+from evalkit.errors import RunError, Unfinished
+from evalkit.record import RunFolder
+from evalkit.types import Example, Response, Row, Run
 from evalkit.verdict import Verdict
 
 
-def folder(path: Path, run_id: str, rows: str = "{}\n") -> Path:
-    path.mkdir(parents=True)
-    (path / "manifest.json").write_text(json.dumps({"id": run_id}))
-    (path / "rows.jsonl").write_text(rows)
-    (path / "summary.json").write_text("{}")
+def folder(path: Path, run_id: str, *, finished: bool = True) -> Path:
+    identity = {"suite": "qa", "primary": "exact", "split": "dev"}
+    manifest = {"id": run_id, "identity": identity, "settings": {"model": "m", "max_errors": 0}}
+    with RunFolder.create(path, manifest) as run:
+        if finished:
+            run.finish([Row(Example("q", "why?"), Response("so"))], {})
     return path
 
 
@@ -21,7 +22,7 @@ def test_a_baseline_keeps_the_rows_and_the_reason(tmp_path: Path) -> None:
     run, store = folder(tmp_path / "runs" / "r1", "r1"), tmp_path / "baselines"
     pinned = set_baseline("main", run, "first release", store)
     assert (pinned.run, pinned.reason) == ("r1", "first release")
-    assert (find_baseline("main", store) / "rows.jsonl").read_text() == "{}\n"
+    assert (find_baseline("main", store) / "rows.jsonl").read_bytes() == (run / "rows.jsonl").read_bytes()
     assert list_baselines(store) == (pinned,)
 
 
@@ -53,8 +54,10 @@ def test_what_cannot_be_pinned_is_refused(tmp_path: Path) -> None:
         set_baseline("main", run, " ", store)
     with pytest.raises(RunError, match="expected letters"):
         set_baseline("../main", run, "r", store)
-    with pytest.raises(RunError, match="no finished run"):
+    with pytest.raises(RunError, match="no run here"):
         set_baseline("main", tmp_path, "r", store)
+    with pytest.raises(Unfinished, match=r"`evalkit run --resume .*/half` completes it"):
+        set_baseline("main", folder(tmp_path / "half", "r3", finished=False), "r", store)
     set_baseline("main", run, "r", store)
     with pytest.raises(RunError, match=r"did you mean 'main'"):
         find_baseline("mian", store)

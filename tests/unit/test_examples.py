@@ -86,7 +86,7 @@ def test_the_same_id_twice_names_both_lines_18():
 
 
 def test_the_same_record_twice_without_id_names_both_lines_18():
-    with pytest.raises(SuiteError, match="line 2: id '[0-9a-f]{16}' stands in line 1 already"):
+    with pytest.raises(SuiteError, match=r"line 2: id '[0-9a-f]{16}' stands in line 1 already"):
         examples_of(numbered({"input": "a"}, {"input": "a"}), "f")
 
 

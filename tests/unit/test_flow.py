@@ -12,7 +12,7 @@ import evalkit
 from evalkit import flow
 from evalkit.backends.scripted import ScriptedBackend
 from evalkit.errors import EvalkitError, IdentityError, ModelError, RunError, RunLocked, Stopped, SuiteError
-from evalkit.record import read_run, salvage
+from evalkit.record import RunFolder, read_run, salvage
 from evalkit.settings import RunSettings
 from evalkit.types import Request, Response
 
@@ -113,7 +113,7 @@ def test_a_run_stopped_twice_and_torn_has_the_same_bytes_2(settings, tmp_path, f
 
 def test_a_run_killed_while_its_rows_are_written_is_resumed_1(settings, tmp_path, monkeypatch):
     (whole,) = flow.start(settings, out=tmp_path / "whole")
-    monkeypatch.setattr(flow.RunFolder, "update", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(RunFolder, "update", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         flow.start(settings, out=tmp_path / "cut")
     monkeypatch.undo()
@@ -285,14 +285,20 @@ def test_a_backend_that_answers_too_few_stops_and_commits_nothing(settings, tmp_
 
 
 def test_trials_are_kept_together_and_seeded_apart(suite_at, script, tmp_path, flaky):
-    suite = suite_at(settings='trials = 3\nscorers = ["exact"]\ntaggers = ["none"]\n[generation]\ntemperature = 1.0', count=2)
+    suite = suite_at(
+        settings='trials = 3\nscorers = ["exact"]\ntaggers = ["none"]\n[generation]\ntemperature = 1.0', count=2
+    )
     (folder,) = flow.start(RunSettings(model=script(), suites=(str(suite),)), out=tmp_path / "run")
-    assert [(row.example.id, row.trial) for row in read_run(folder).rows] == [(f"q{i}", t) for i in (0, 1) for t in (0, 1, 2)]
+    assert [(row.example.id, row.trial) for row in read_run(folder).rows] == [
+        (f"q{i}", t) for i in (0, 1) for t in (0, 1, 2)
+    ]
     assert read_run(folder).summary["items"] == 2
 
 
 @pytest.mark.parametrize(
-    ("answer", "finish"), [("", "stop"), ("", "length"), ("x " * 100, "length")], ids=["29: nothing", "29: cut", "30: cut"]
+    ("answer", "finish"),
+    [("", "stop"), ("", "length"), ("x " * 100, "length")],
+    ids=["29: nothing", "29: cut", "30: cut"],
 )
 def test_an_empty_or_cut_answer_is_an_answer(suite_at, script, tmp_path, answer, finish):
     model = script([{"id": "q0", "answer": answer, "finish": finish}])
@@ -312,7 +318,10 @@ def test_replay_answers_as_the_earlier_run_did(settings, suite_at, tmp_path):
 def test_replay_serves_no_answer_to_another_question(settings, suite_at, tmp_path, write_jsonl):
     (first,) = flow.start(settings, out=tmp_path / "first")
     suite = suite_at("again")
-    write_jsonl(suite / "examples.jsonl", [{"id": "q0", "input": "Another?"}, {"id": "q1", "input": "Question 1?"}, {"input": "New?"}])
+    write_jsonl(
+        suite / "examples.jsonl",
+        [{"id": "q0", "input": "Another?"}, {"id": "q1", "input": "Question 1?"}, {"input": "New?"}],
+    )
     (second,) = flow.start(RunSettings(model=f"replay:{first}", suites=(str(suite),)), out=tmp_path / "second")
     errors = [row.response.error for row in read_run(second).rows]
     assert errors[0] == "the replayed run asked this example with another prompt"
@@ -339,7 +348,9 @@ def test_settings_survive_the_manifest_and_another_folder(suite_at, script, tmp_
     suite_at()
     script()
     monkeypatch.chdir(tmp_path / "suites")
-    settings = RunSettings(model="scripted:../script.jsonl", suites=("little", "smoke"), overrides=("version=1",), limit=3)
+    settings = RunSettings(
+        model="scripted:../script.jsonl", suites=("little", "smoke"), overrides=("version=1",), limit=3
+    )
     record = settings.record()
     assert record["model"] == f"scripted:{tmp_path}/script.jsonl"
     assert record["suites"] == [f"{tmp_path}/suites/little", "smoke"]

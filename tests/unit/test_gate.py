@@ -2,7 +2,7 @@ import random
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from evalkit.errors import EvalkitError
@@ -250,7 +250,14 @@ def test_the_order_of_metrics_changes_nothing(counts: list[tuple[int, int]], shu
     assert decide(pairs).verdict == decide(shuffled).verdict
 
 
+def test_a_few_small_losses_are_not_said_to_be_larger_than_they_are() -> None:
+    c = check(made([(0.25, 0.0)] * 5, False))
+    assert c.change == -25.0
+    assert c.upper == pytest.approx(0.25 * -29.7767, abs=1e-3)  # Tango of five full flips, at their size
+
+
 @given(BITS | GRADES, st.booleans())
+@example([(0.25, 0.0)] * 5, False)
 @settings(max_examples=60, deadline=None)
 def test_bounds_enclose_the_change_and_p_lies_in_0_1(pairs: list[tuple[float, float]], clustered: bool) -> None:
     c = check(made(pairs, clustered))

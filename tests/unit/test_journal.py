@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalkit import journal
 from evalkit.errors import RunError, Stopped
 from evalkit.journal import Journal, read_journal
 
@@ -82,7 +81,7 @@ def test_a_flipped_bit_in_a_middle_line_is_refused_with_the_line_11(path):
     for position in set(range(start, end)) - set(kind):
         for bit in (1, 32):
             path.write_bytes(data[:position] + bytes([data[position] ^ bit]) + data[position + 1 :])
-            with pytest.raises(RunError, match="line 2 is (corrupt|of journal version)") as caught:
+            with pytest.raises(RunError, match=r"line 2 is (corrupt|of journal version)") as caught:
                 read_journal(path)
             assert "--keep-prefix" in str(caught.value) or "version" in str(caught.value)
 
@@ -107,7 +106,7 @@ def test_nesting_beyond_recursion_is_a_corrupt_line(path):
 
 def test_short_writes_are_completed_6(path, monkeypatch):
     real = os.write
-    monkeypatch.setattr(journal.os, "write", lambda handle, data: real(handle, data[:5]))
+    monkeypatch.setattr(os, "write", lambda handle, data: real(handle, data[:5]))
     write(path, RECORDS)
     monkeypatch.undo()
     assert read_journal(path)[0] == RECORDS
@@ -124,7 +123,7 @@ def test_a_full_disk_cuts_back_to_the_last_batch_and_can_go_on_6(path, monkeypat
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(handle, data[:20])
 
-    monkeypatch.setattr(journal.os, "write", fills_up)
+    monkeypatch.setattr(os, "write", fills_up)
     with pytest.raises(Stopped, match=r"journal.jsonl: No space left on device while \d+ bytes were written") as caught:
         book.append(RECORDS[1:])
     assert caught.value.exit_code == 4
@@ -140,7 +139,7 @@ def test_a_failed_sync_is_not_committed_6(path, monkeypatch):
         raise OSError(errno.EIO, "Input/output error")
 
     book = Journal(path, 0)
-    monkeypatch.setattr(journal.os, "fdatasync", fails)
+    monkeypatch.setattr(os, "fdatasync", fails)
     with pytest.raises(Stopped, match="Input/output error"):
         book.append(RECORDS)
     book.close()
@@ -176,7 +175,9 @@ def test_a_symbolic_link_is_never_written_through(path, tmp_path):
     assert other.read_text() == "mine"
 
 
-@given(st.lists(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=8), max_size=3), max_size=4), st.data())
+@given(
+    st.lists(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=8), max_size=3), max_size=4), st.data()
+)
 def test_any_texts_in_any_batches_survive_any_cut(tmp_path_factory, batches, data):
     path = tmp_path_factory.mktemp("journal") / "journal.jsonl"
     records = [[{"id": text, "trial": i} for i, text in enumerate(batch)] for batch in batches]

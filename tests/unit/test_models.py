@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
 
@@ -82,7 +83,9 @@ def test_a_folder_without_weights_is_named_27(folder):
 def test_pickled_weights_are_refused_and_never_read_27(folder):
     (folder / "model.safetensors").unlink()
     (folder / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'touch /tmp/canary'\ntR.")
-    assert "only pickled weights (pytorch_model.bin), which can run code; convert them to safetensors" in refused(folder)
+    assert "only pickled weights (pytorch_model.bin), which can run code; convert them to safetensors" in refused(
+        folder
+    )
 
 
 def test_code_of_a_model_is_refused(folder):
@@ -107,7 +110,9 @@ def test_weights_cut_at_any_byte_are_refused_27(folder):
     for size in range(len(whole)):
         (folder / "model.safetensors").write_bytes(whole[:size])
         message = refused(folder)
-        assert "model.safetensors: truncated or damaged" in message or "not a safetensors file; copy it again" in message
+        assert (
+            "model.safetensors: truncated or damaged" in message or "not a safetensors file; copy it again" in message
+        )
 
 
 def test_the_sizes_are_named_when_weights_are_truncated_27(folder):
@@ -118,7 +123,16 @@ def test_the_sizes_are_named_when_weights_are_truncated_27(folder):
 
 @pytest.mark.parametrize(
     "header",
-    [b"[]", b"3", b"{}", b'{"w":{}}', b'{"w":{"data_offsets":[0]}}', b'{"w":{"data_offsets":[0,"x"]}}', b'{"w":3}', b"["],
+    [
+        b"[]",
+        b"3",
+        b"{}",
+        b'{"w":{}}',
+        b'{"w":{"data_offsets":[0]}}',
+        b'{"w":{"data_offsets":[0,"x"]}}',
+        b'{"w":3}',
+        b"[",
+    ],
 )
 def test_a_header_of_another_form_is_refused_27(folder, header):
     (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
@@ -159,11 +173,16 @@ def test_an_unknown_name_gets_a_suggestion(monkeypatch):
 
 def test_a_hub_id_goes_to_the_hub_and_a_missing_path_does_not(folder, monkeypatch):
     asked = []
-    monkeypatch.setattr(models, "load", lambda path: lambda name: asked.append((path, name)) or str(folder))
+
+    def snapshot(name):
+        asked.append(name)
+        return str(folder)
+
+    monkeypatch.setattr(models, "load", lambda path: snapshot)
     assert find_checkpoint("owner/name").folder == folder
     for path in ("./owner/name", "../name", "/owner/name", "owner/name/more", "~/name"):
         refused(path)
-    assert asked == [("evalkit.backends.hub:snapshot", "owner/name")]
+    assert asked == ["owner/name"]
 
 
 def test_a_file_is_no_model(folder):
@@ -199,8 +218,13 @@ def test_the_digest_does_not_depend_on_the_path(folder, tmp_path):
 
 def test_hashes_are_kept_until_a_file_changes(folder, tmp_path, monkeypatch):
     first, read = Checkpoint("m", folder).digest(), []
-    real = models.hashlib.file_digest
-    monkeypatch.setattr(models.hashlib, "file_digest", lambda file, name: read.append(file.name) or real(file, name))
+    real = hashlib.file_digest
+
+    def noted(file, name):
+        read.append(file.name)
+        return real(file, name)
+
+    monkeypatch.setattr(hashlib, "file_digest", noted)
     assert Checkpoint("m", folder).digest() == first
     assert read == []
     (folder / "config.json").write_text('{"model_type": "other"}')
@@ -230,5 +254,11 @@ def test_a_backend_is_named_before_the_colon(folder, script):
 
 
 def test_a_checkpoint_goes_to_the_hf_backend_with_its_options(folder, monkeypatch):
-    monkeypatch.setattr(models, "lookup", lambda group, name: lambda checkpoint, **options: (name, checkpoint, options))
-    assert load_backend(f"hf:{folder}", {"batch_tokens": 5}) == ("hf", Checkpoint(str(folder), folder), {"batch_tokens": 5})
+    built = []
+
+    def backend(*given, **options):
+        built.append((given, options))
+
+    monkeypatch.setattr(models, "lookup", lambda group, name: backend)
+    load_backend(f"hf:{folder}", {"batch_tokens": 5})
+    assert built == [((Checkpoint(str(folder), folder),), {"batch_tokens": 5})]

@@ -55,7 +55,9 @@ def test_choices_are_sent_only_when_they_are_to_be_scored():
 
 
 def test_requests_go_example_by_example_with_the_trials_together():
-    suite = replace(PLAIN, examples=(Example("a", "?"), Example("b", "?")), trials=2, generation=Sampling(temperature=1))
+    suite = replace(
+        PLAIN, examples=(Example("a", "?"), Example("b", "?")), trials=2, generation=Sampling(temperature=1)
+    )
     assert [(r.example_id, r.trial) for r in requests_of(suite)] == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
 
 
@@ -64,7 +66,10 @@ def test_sampled_trials_have_seeds_fixed_by_id_and_trial_alone():
     seeds = [request_of(suite, Example(i, "?"), trial).sampling.seed for i in ("a", "b") for trial in (0, 1)]
     assert len(set(seeds)) == 4
     assert request_of(suite, Example("b", "another"), 1).sampling.seed == seeds[3]
-    assert request_of(replace(suite, generation=Sampling(temperature=1.0, seed=6)), Example("a", "?")).sampling.seed != seeds[0]
+    assert (
+        request_of(replace(suite, generation=Sampling(temperature=1.0, seed=6)), Example("a", "?")).sampling.seed
+        != seeds[0]
+    )
 
 
 def test_greedy_requests_keep_the_seed_of_the_suite():
@@ -74,7 +79,13 @@ def test_greedy_requests_keep_the_seed_of_the_suite():
 def test_the_template_hash_is_equal_for_suites_that_ask_alike():
     assert template_hash(PLAIN) == template_hash(replace(PLAIN, name="other", scorers=("fuzzy",)))
     assert template_hash(CHAT) == template_hash(replace(CHAT, template="unused {input}"))
-    different = [PLAIN, CHAT, replace(PLAIN, template="{input}"), replace(PLAIN, system="s"), replace(PLAIN, fewshot=SHOTS)]
+    different = [
+        PLAIN,
+        CHAT,
+        replace(PLAIN, template="{input}"),
+        replace(PLAIN, system="s"),
+        replace(PLAIN, fewshot=SHOTS),
+    ]
     assert len({template_hash(suite) for suite in different}) == 5
 
 

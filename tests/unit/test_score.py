@@ -12,6 +12,7 @@ from evalkit.record import read_manifest, read_run
 from evalkit.score import Rescoring, score_answers, score_run
 from evalkit.settings import RunSettings
 
+CUT = {"finish": "length", "tokens": 1}
 NO_TAGS = ("taggers=['none']",)
 
 
@@ -35,7 +36,7 @@ def scored(tmp_path, write_jsonl):
 def test_answers_are_scored_by_their_own_targets(scored):
     run = scored(
         [
-            {"id": "a", "question": "2+2?", "answer": "4", "target": "4", "meta": {"topic": "sums"}, "finish": "length", "tokens": 1},
+            {"id": "a", "question": "2+2?", "answer": "4", "target": "4", "meta": {"topic": "sums"}, **CUT},
             {"id": 0, "question": "", "answer": "x", "target": ["y", "z"]},
             {"id": "c", "question": "Why?", "answer": ""},
         ]
@@ -49,7 +50,9 @@ def test_answers_are_scored_by_their_own_targets(scored):
 
 
 def test_an_answer_with_an_error_is_neither_right_nor_wrong(scored):
-    run = scored([{"id": "a", "error": "timeout"}, {"id": "b", "answer": "x", "finish": "error"}, {"id": "c", "answer": "y"}])
+    run = scored(
+        [{"id": "a", "error": "timeout"}, {"id": "b", "answer": "x", "finish": "error"}, {"id": "c", "answer": "y"}]
+    )
     assert [row.response.error for row in run.rows] == ["timeout", "the answer is marked as an error", None]
     assert run.summary["errors"] == 2
 
@@ -157,11 +160,16 @@ def test_words_and_training_rows_of_a_run_are_used_again(suite_at, script, tmp_p
     (tmp_path / "words").write_text("foo")
     write_jsonl(tmp_path / "train.jsonl", [{"answer": "a"}])
     settings = RunSettings(
-        model=script(), suites=(str(suite_at()),), vocabulary=str(tmp_path / "words"), training=str(tmp_path / "train.jsonl")
+        model=script(),
+        suites=(str(suite_at()),),
+        vocabulary=str(tmp_path / "words"),
+        training=str(tmp_path / "train.jsonl"),
     )
     flow.start(settings, out=tmp_path / "run")
     score_run(tmp_path / "run", Rescoring(), tmp_path / "again")
-    assert read_manifest(tmp_path / "again")["identity"]["words"] == read_manifest(tmp_path / "run")["identity"]["words"]
+    assert (
+        read_manifest(tmp_path / "again")["identity"]["words"] == read_manifest(tmp_path / "run")["identity"]["words"]
+    )
     assert read_manifest(tmp_path / "again")["settings"]["training"] == str(tmp_path / "train.jsonl")
 
 
@@ -181,7 +189,7 @@ def test_changed_targets_are_used_and_changed_questions_refused(run, suite_at, t
 
 def test_a_scored_run_has_nothing_to_resume(scored, tmp_path):
     scored([{"id": "a", "answer": "x"}])
-    with pytest.raises(RunError, match="was made by `evalkit score`"):
+    with pytest.raises(RunError, match="its answers were scored, no model was asked"):
         flow.resume(tmp_path / "out")
 
 

@@ -115,9 +115,13 @@ def test_a_setting_of_a_scorer_is_checked_when_it_is_built_26(suite_at):
 
 @pytest.mark.parametrize(
     ("content", "fault"),
-    [(b"", "no example in it"), (b"\n \n", "no example in it"), (b"x", "line 1, column 1"), (b'{"input":1}', "line 1: input is a number")],
-    ids=["19: empty", "19: blank lines", "17: not JSON", "20: wrong type"],
-)  # fmt: skip
+    [
+        pytest.param(b"", "no example in it", id="19: empty"),
+        pytest.param(b"\n \n", "no example in it", id="19: blank lines"),
+        pytest.param(b"x", "line 1, column 1", id="17: not JSON"),
+        pytest.param(b'{"input":1}', "line 1: input is a number", id="20: wrong type"),
+    ],
+)
 def test_examples_that_cannot_be_used_stop_the_suite(suite_at, content, fault):
     folder = suite_at()
     (folder / "examples.jsonl").write_bytes(content)
@@ -148,7 +152,9 @@ def test_a_name_finds_a_suite_here_first_and_then_a_shipped_one(suite_at, tmp_pa
     monkeypatch.chdir(tmp_path)
     assert find_suite("smoke") == Path("suites/smoke")
     assert set(suite_folders()) >= {"smoke", "docs_qa", "docs_qa_dev", "lamini_docs"}
-    with pytest.raises(SuiteError, match=r"unknown suite 'smok'; did you mean 'smoke'\?; `evalkit suites list` shows all"):
+    with pytest.raises(
+        SuiteError, match=r"unknown suite 'smok'; did you mean 'smoke'\?; `evalkit suites list` shows all"
+    ):
         find_suite("smok")
     with pytest.raises(SuiteError, match="'suites/none' is not a suite"):
         find_suite("suites/none")
@@ -203,7 +209,7 @@ def test_a_limit_keeps_the_first_examples(suite_at):
 
 
 def test_fewshot_is_for_tasks_of_lm_eval(suite_at):
-    with pytest.raises(SuiteError, match="takes its shots from fewshot.jsonl"):
+    with pytest.raises(SuiteError, match=r"takes its shots from fewshot.jsonl"):
         read_suite(str(suite_at()), fewshot=2)
     with pytest.raises(SuiteError, match="--fewshot -1: expected 0 or more"):
         read_suite(str(suite_at()), fewshot=-1)
@@ -272,16 +278,20 @@ def test_a_data_set_that_is_nowhere_says_where_it_was_looked_for(tmp_path, monke
         raise ConnectionError("no route\nto host")
 
     monkeypatch.setattr(data, "load", offline)
-    with pytest.raises(SuiteError, match=r"data set 'a/b' \(test\) was found neither .*\(no route to host\); give --data-dir DIR"):
+    with pytest.raises(
+        SuiteError, match=r"data set 'a/b' \(test\) was found neither .*\(no route to host\); give --data-dir DIR"
+    ):
         data.read_rows("a/b", "", "test", tmp_path)
     with pytest.raises(SuiteError, match="is not a folder; give --data-dir"):
         data.read_rows("a/b", "", "test", tmp_path / "none")
 
 
-@pytest.mark.parametrize("part", [("../x", "", "test"), ("/etc", "", "x"), ("a/b", "../..", "x"), ("a/b", "", "../../x")])
+@pytest.mark.parametrize(
+    "part", [("../x", "", "test"), ("/etc", "", "x"), ("a/b", "../..", "x"), ("a/b", "", "../../x")]
+)
 def test_a_data_set_is_never_a_path_out_of_the_mirror(tmp_path, part):
     with pytest.raises(SuiteError, match="expected a name like owner/name, not a path"):
-        data.read_rows(*part, tmp_path)
+        data.read_rows(part[0], part[1], part[2], tmp_path)
 
 
 def test_rows_of_a_data_set_become_plain_values(tmp_path, monkeypatch):
@@ -297,7 +307,7 @@ def test_rows_of_a_data_set_become_plain_values(tmp_path, monkeypatch):
 def test_a_csv_mirror_is_read_and_a_broken_one_named(tmp_path):
     file = tmp_path / "a/b/test.csv"
     file.parent.mkdir(parents=True)
-    file.write_bytes("\ufeffq,a\nWhy?,\"So,\nyes\"\n".encode())
+    file.write_bytes('\ufeffq,a\nWhy?,"So,\nyes"\n'.encode())
     assert data.read_rows("a/b", "", "test", tmp_path) == [{"q": "Why?", "a": "So,\nyes"}]
     file.write_bytes(b"q,a\n\xff,1\n")
     with pytest.raises(SuiteError, match=r"test\.csv: cannot be read"):
@@ -320,7 +330,7 @@ def test_a_plug_in_that_cannot_be_loaded_is_named(monkeypatch):
     monkeypatch.setattr(registry, "table", lambda group: {"gone": "evalkit.none:Gone", "lost": "evalkit.types:Lost"})
     with pytest.raises(PluginError, match=r"scorer 'gone' \(evalkit.none:Gone\) cannot be loaded: No module named"):
         registry.lookup("scorers", "gone")
-    with pytest.raises(PluginError, match="scorer 'lost' .* cannot be loaded"):
+    with pytest.raises(PluginError, match=r"scorer 'lost' .* cannot be loaded"):
         registry.lookup("scorers", "lost")
     with pytest.raises(PluginError, match=r"unknown scorer 'los'; did you mean 'lost'\?"):
         registry.lookup("scorers", "los")

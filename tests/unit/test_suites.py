@@ -63,11 +63,17 @@ def test_ids_are_unique_over_all_suites():
 
 
 def test_no_question_comes_near_one_of_another_split():
-    splits = {name: [e.question for e in read_suite(str(SUITES / name)).examples] for name in ("docs_qa", "docs_qa_dev")}
+    splits = {
+        name: [e.question for e in read_suite(str(SUITES / name)).examples] for name in ("docs_qa", "docs_qa_dev")
+    }
     splits["train"] = [row["question"] for row in training()]
     for one, other in (("docs_qa", "docs_qa_dev"), ("docs_qa", "train"), ("docs_qa_dev", "train")):
         near = process.cdist(
-            splits[one], splits[other], scorer=fuzz.token_set_ratio, processor=utils.default_process, score_cutoff=TOO_NEAR
+            splits[one],
+            splits[other],
+            scorer=fuzz.token_set_ratio,
+            processor=utils.default_process,
+            score_cutoff=TOO_NEAR,
         )
         found = [(splits[one][i], splits[other][j]) for i, j in zip(*near.nonzero(), strict=True)]
         assert found == []

@@ -66,7 +66,13 @@ def test_only_the_head_of_an_answer_is_read():
 
 def test_nothing_gives_no_figures():
     found = variety_of([("a", "")])
-    assert (found.near_duplicates, found.of, found.distinct_1, found.distinct_2, found.rep_4) == (0, 0, None, None, None)
+    assert (found.near_duplicates, found.of, found.distinct_1, found.distinct_2, found.rep_4) == (
+        0,
+        0,
+        None,
+        None,
+        None,
+    )
 
 
 def test_time_grows_with_the_number_of_answers_30():

@@ -13,7 +13,9 @@ from rich.text import Text
 
 from evalkit.report.visible import one_line, visible
 
-MENACING = st.text(st.sampled_from([*"a[/]x \n\t\u0301\x1b\x07\x9b\x85\x00\u202e\u200b\ufe0f\u2764\U000e0041"]), max_size=30)
+MENACING = st.text(
+    st.sampled_from([*"a[/]x \n\t\u0301\x1b\x07\x9b\x85\x00\u202e\u200b\ufe0f\u2764\U000e0041"]), max_size=30
+)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +65,18 @@ def test_no_hidden_character_survives(text):
         if char in "\n\t" or (char == "\ufe0f" and ord(before) >= 0xA9):
             continue
         assert unicodedata.category(char) not in ("Cc", "Zl", "Zp", "Cs")
-        assert unicodedata.bidirectional(char) not in ("LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI", "BN")
+        assert unicodedata.bidirectional(char) not in (
+            "LRE",
+            "RLE",
+            "PDF",
+            "LRO",
+            "RLO",
+            "LRI",
+            "RLI",
+            "FSI",
+            "PDI",
+            "BN",
+        )
 
 
 @given(st.text() | MENACING)
