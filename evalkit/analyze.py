@@ -107,7 +107,7 @@ class Analysis:
     errors: int
     """Requests that failed: neither right nor wrong."""
     clean: int
-    """Answers without any tag."""
+    """Answers without any tag above `info`."""
     primary: str
     """The metric that decides."""
     metrics: tuple[Metric, ...]
@@ -154,7 +154,7 @@ def analyze(rows: Sequence[Row], lens: Lens) -> Analysis:
         answers=len(answered),
         items=len({row.example.id for row in rows}),
         errors=len(rows) - len(answered),
-        clean=sum(not row.tags for row in answered),
+        clean=sum(not _explained(row) for row in answered),
         primary=lens.primary,
         metrics=tuple(metric_of(rows, name) for name in score_names(rows)),
         categories=_categories(answered, lens),

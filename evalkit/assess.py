@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields, is_dataclass, replace
+from multiprocessing import get_all_start_methods, get_context
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +20,24 @@ from evalkit.types import Corpus, Example, Kind, Response, Row, Score, Scorer, S
 
 Answer = tuple[Example, int, Response]
 """An example, the number of the trial, and what the model answered."""
+
+
+MANY, CHUNK = 2000, 200
+"""Answers from which several processes are worth their start, and answers handed to one at a time."""
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """What scorers and taggers say of a whole run."""
+
+    rows: tuple[Row, ...]
+    """A row per answer, in order."""
+    references: Mapping[str, float] | None
+    """Category -> share of the references that get it, the noise floor; None where there is no reference."""
+    training: Mapping[str, float] | None
+    """Category -> share of the training answers that get it; None where they are not known."""
+    notes: tuple[str, ...]
+    """What taggers want a reader to know: bounds they learned, tools they missed."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +78,19 @@ class Assessor:
         """Return what requests must ask for: `choose` where a scorer reads log-probabilities of choices."""
         return "choose" if any(getattr(scorer, "kind", "") == "choose" for scorer in self.scorers) else "generate"
 
-    def prepared(self, answers: Sequence[Answer]) -> Assessor:
+    def assess(self, answers: Sequence[Answer]) -> Assessment:
+        """Score and tag the answers of a whole run, and measure how often references get the same tags."""
+        ready = self._prepared(answers)
+        return Assessment(
+            rows=ready._rows(answers),
+            references=self._rates([a for a in map(_reference, answers) if a]),
+            training=self._rates(
+                [(Example(str(i), ""), 0, Response(text=text)) for i, text in enumerate(self.training)]
+            ),
+            notes=tuple(note for tagger in ready.taggers if (note := getattr(tagger, "note", ""))),
+        )
+
+    def _prepared(self, answers: Sequence[Answer]) -> Assessor:
         """Return the assessor with every tagger that needs the whole run prepared for it."""
         corpus = Corpus(
             answers=tuple(response.text for _, _, response in answers),
@@ -68,30 +102,25 @@ class Assessor:
         )
         return replace(self, taggers=tuple(_prepared(tagger, corpus) for tagger in self.taggers))
 
-    def rows(self, answers: Sequence[Answer]) -> Iterable[Row]:
-        """Yield a row per answer, in order."""
-        ready = self.prepared(answers)
-        for example, trial, response in answers:
-            yield ready.row(example, trial, response)
+    def _rows(self, answers: Sequence[Answer]) -> tuple[Row, ...]:
+        """Return a row per answer, in order; many answers are shared out over the cores."""
+        if len(answers) < MANY or not self._parallel():
+            return tuple(self.row(*answer) for answer in answers)
+        with ProcessPoolExecutor(mp_context=get_context("fork"), initializer=_take, initargs=(self,)) as pool:
+            return tuple(pool.map(_row_of, answers, chunksize=CHUNK))
 
-    def reference_rates(self, answers: Sequence[Answer]) -> dict[str, float] | None:
-        """Return category -> share of references that get it: the noise floor. None where there is no reference."""
-        texts = [
-            (example, 0, _as_answer(example, response))
-            for example, trial, response in answers
-            if trial == 0 and example.target and not response.choice_logprobs
-        ]
-        return self._rates(texts)
-
-    def training_rates(self) -> dict[str, float] | None:
-        """Return category -> share of the training answers that get it; None where they are not known."""
-        return self._rates([(Example(id=str(i), input=""), 0, Response(text=t)) for i, t in enumerate(self.training)])
+    def _parallel(self) -> bool:
+        """Say whether other processes may help: never beside torch, whose threads do not survive a fork."""
+        apart = all(getattr(scorer, "parallel", True) for scorer in self.scorers)
+        return apart and (os.cpu_count() or 1) > 1 and "torch" not in sys.modules and "fork" in get_all_start_methods()
 
     def _rates(self, answers: Sequence[Answer]) -> dict[str, float] | None:
-        """Return category -> share of texts that get it, as if a model had written them."""
+        """Return category -> share of texts that get it, as if a model had written them; None where there are none."""
         if not answers or not self.taggers:
             return None
-        return tag_rates(replace(self, scorers=()).rows(answers))
+        rows = replace(self, scorers=())._prepared(answers)._rows(answers)
+        counts = Counter(category for row in rows for category in {tag.category for tag in row.tags})
+        return {category: count / len(rows) for category, count in sorted(counts.items())}
 
     def row(self, example: Example, trial: int, response: Response) -> Row:
         """Score and tag one answer; an error is neither right nor wrong and gets no tags."""
@@ -117,17 +146,26 @@ def expanded(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(n for name in names for n in (DEFAULT if name == "default" else (name,)) if n != "none"))
 
 
-def _as_answer(example: Example, response: Response) -> Response:
-    """Return the best reference as if the model had written it."""
+def _reference(answer: Answer) -> Answer | None:
+    """Return the best reference as if the model had written it; None where there is none, or choices were scored."""
+    example, trial, response = answer
+    if trial or not example.target or response.choice_logprobs:
+        return None
     lengths = response.target_tokens
-    return Response(text=example.target[0], tokens=lengths[0] if lengths else None, target_tokens=lengths)
+    text = Response(text=example.target[0], tokens=lengths[0] if lengths else None, target_tokens=lengths)
+    return example, 0, text
 
 
-def tag_rates(rows: Iterable[Row]) -> dict[str, float]:
-    """Return category -> share of the rows that have it."""
-    kept = list(rows)
-    counts = Counter(category for row in kept for category in {tag.category for tag in row.tags})
-    return {category: count / len(kept) for category, count in sorted(counts.items())}
+_READY: list[Assessor] = []
+"""The assessor of a worker process."""
+
+
+def _take(assessor: Assessor) -> None:
+    _READY[:] = [assessor]
+
+
+def _row_of(answer: Answer) -> Row:
+    return _READY[0].row(*answer)
 
 
 def read_words(path: Path) -> frozenset[str]:

@@ -57,8 +57,8 @@ def row_of(record: Mapping[str, Any]) -> Row:
         example=stored_example(record["example"]),
         response=response_of(record["response"]),
         trial=record["trial"],
-        scores=tuple(_score(score) for score in record["scores"]),
-        tags=tuple(_tag(tag) for tag in record["tags"]),
+        scores=tuple([_score(score) for score in record["scores"]]),
+        tags=tuple([_tag(tag) for tag in record["tags"]]),
         primary=record["primary"],
     )
 

@@ -206,26 +206,29 @@ def tag_of(category: str) -> Value:
     return value
 
 
-def pair_of(comparison: Comparison, name: str, value: Value, cluster_key: str = "", worst: float | None = 0.0) -> MetricPair:
+def pair_of(
+    comparison: Comparison, name: str, value: Value, cluster_key: str = "", worst: float | None = 0.0
+) -> MetricPair:
     """Return the paired scores of one metric; an example that nothing can be scored on is left out of both runs."""
     items = [item for item in comparison.items if not _unscorable(item, value)]
-    pairs = [item.values(value, worst) for item in items]
+    before = [_mean(item.baseline, value, None) for item in items]
+    after = [_mean(item.candidate, value, worst) for item in items]
     keys = [item.example.meta.get(cluster_key) for item in items] if cluster_key else None
     return MetricPair(
         suite=comparison.suite,
         metric=name,
-        baseline=[before for before, _ in pairs],
-        candidate=[after for _, after in pairs],
+        baseline=before,
+        candidate=after,
         clusters=None if keys is None else [None if key is None else str(key) for key in keys],
-        kind=_kind(name, pairs),
+        kind=_kind(name, before, after),
         lost_trials=(_lost((i.baseline for i in items), value), _lost((i.candidate for i in items), value)),
     )
 
 
-def _kind(name: str, pairs: Sequence[tuple[float | None, float | None]]) -> str:
+def _kind(name: str, *scores: Sequence[float | None]) -> str:
     if name.startswith("judge"):
         return "judge"
-    return "binary" if all(s in (0.0, 1.0, None) for pair in pairs for s in pair) else "graded"
+    return "graded" if {s for column in scores for s in column} - {0.0, 1.0, None} else "binary"
 
 
 def _mean(rows: Sequence[Row], value: Value, worst: float | None) -> float | None:

@@ -46,11 +46,14 @@ def raise_listed(where: str, faults: Sequence[str]) -> None:
         raise SuiteError(f"{where}: {'; '.join(faults[:MAX_LISTED])}{more}")
 
 
-def example_of(record: Mapping[str, Any], where: str) -> Example:
-    """Build one example; without an `id` it gets the hash of its canonical record."""
+def example_of(record: Mapping[str, Any], where: str, *, blank: bool = False) -> Example:
+    """Build one example; without an `id` it gets the hash of its canonical record.
+
+    With `blank` the input may be empty: data sets of others hold such questions, and answers may come without theirs.
+    """
     if "input" not in record:
         raise SuiteError(f"{where}: no 'input'")
-    question = _input(record["input"], where)
+    question = "" if blank and record["input"] == "" else _input(record["input"], where)
     target, choices = _texts(record.get("target"), "target", where), _texts(record.get("choices"), "choices", where)
     meta = record.get("meta")
     if not isinstance(meta, Mapping | None):

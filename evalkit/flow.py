@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.analyze import Lens, summarize
-from evalkit.assess import Answer, Assessor
+from evalkit.assess import Answer, Assessment, Assessor
 from evalkit.codec import response_of, response_record
 from evalkit.errors import ModelError, RunError, SuiteError
 from evalkit.identity import identity_of
 from evalkit.models import load_backend
 from evalkit.prompt import requests_of
 from evalkit.record import RunFolder, new_run_id, read_run
+from evalkit.registry import load
 from evalkit.settings import RunSettings
 from evalkit.suite import read_suite
 from evalkit.types import Backend, Request, Run, Suite, Tick
@@ -163,12 +164,14 @@ def _finish(job: Job) -> Path:
     for request in job.requests:
         record = folder.answered[request.example_id, request.trial]
         answers.append((examples[request.example_id], request.trial, response_of(record["response"])))
-    finish(folder, job.suite, job.assessor, answers)
+    finish(folder, job.suite, job.assessor.assess(answers))
     return folder.path
 
 
-def finish(folder: RunFolder, suite: Suite, assessor: Assessor, answers: list[Answer]) -> None:
-    """Score and tag answers, measure the noise floor, write rows and summary."""
-    rows = tuple(assessor.rows(answers))
-    lens = Lens(suite.primary, {}, assessor.reference_rates(answers), assessor.training_rates())
-    folder.finish(rows, summarize(rows, lens))
+def finish(folder: RunFolder, suite: Suite, assessment: Assessment) -> None:
+    """Write the rows and the summary of an assessed run."""
+    lens = Lens(suite.primary, {}, assessment.references, assessment.training)
+    summary = summarize(assessment.rows, lens) | {"notes": list(assessment.notes)}
+    if suite.requests:
+        summary["lm_eval"] = load("evalkit.harness:aggregate")(suite, assessment.rows)
+    folder.finish(assessment.rows, summary)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from lm_eval.api.group import Group
@@ -87,6 +87,7 @@ def with_task(suite: Suite, data_dir: str | Path | None, limit: int | None) -> S
 class LmEval:
     """Score an answer by the task it belongs to: its filters, then its `process_results`."""
 
+    parallel: ClassVar[bool] = False
     suite: Suite = field(repr=False)
     """The suite that the task was read for."""
     task: str = field(init=False)
@@ -126,7 +127,9 @@ def results(loaded: LoadedTask, doc: int, response: Response) -> dict[tuple[str,
         return {
             (metric, name): value
             for name in instances[0].filtered_resps
-            for metric, value in loaded.task.process_results(loaded.docs[doc], [i.filtered_resps[name] for i in instances]).items()
+            for metric, value in loaded.task.process_results(
+                loaded.docs[doc], [i.filtered_resps[name] for i in instances]
+            ).items()
         }
 
 
@@ -157,7 +160,9 @@ def _manager() -> TaskManager:
     return TaskManager()
 
 
-def _load(name: str, subset: tuple[str, ...], shots: int | None, mirror: Path | None, limit: int | None) -> list[LoadedTask]:
+def _load(
+    name: str, subset: tuple[str, ...], shots: int | None, mirror: Path | None, limit: int | None
+) -> list[LoadedTask]:
     manager = _manager()
     entry = manager._entry(name)
     if entry is None:
@@ -166,7 +171,9 @@ def _load(name: str, subset: tuple[str, ...], shots: int | None, mirror: Path | 
     np.random.seed(SEED)
     members = list(dict.fromkeys(_members(name, manager)))
     if unknown := sorted(set(subset) - {task for task, _ in members}):
-        raise SuiteError(f"source.subset: {name!r} has no task {unknown[0]!r}{did_you_mean(unknown[0], [t for t, _ in members])}")
+        raise SuiteError(
+            f"source.subset: {name!r} has no task {unknown[0]!r}{did_you_mean(unknown[0], [t for t, _ in members])}"
+        )
     chosen = [(task, group) for task, group in members if not subset or task in subset]
     return [_ready(_build(task, mirror), task, group, shots, limit) for task, group in chosen]
 
@@ -181,7 +188,9 @@ def _members(name: str, manager: TaskManager, group: str = "") -> Iterator[tuple
             yield from _members(child, manager, group)
     elif entry.kind.name == "GROUP":
         for child in manager._factory._load_full_config(entry, None)["task"]:
-            yield from _members(child if isinstance(child, str) else child.get("task", child.get("group", "?")), manager, name)
+            yield from _members(
+                child if isinstance(child, str) else child.get("task", child.get("group", "?")), manager, name
+            )
     else:
         yield name, group
 
@@ -243,7 +252,9 @@ def _example(loaded: LoadedTask, number: int) -> Example:
         choices = task.doc_to_choice(doc)
     text, gold = task.doc_to_text(doc), task.doc_to_target(doc)
     golds = gold if isinstance(gold, list) else [gold]
-    target = tuple(str(choices[g]) if choices and isinstance(g, int) and 0 <= g < len(choices) else str(g) for g in golds)
+    target = tuple(
+        str(choices[g]) if choices and isinstance(g, int) and 0 <= g < len(choices) else str(g) for g in golds
+    )
     meta = {key: doc[key] for key in META if isinstance(doc.get(key), str)}
     return Example(
         id=loaded.example_id(number),
@@ -265,7 +276,11 @@ def _requests(loaded: LoadedTask, number: int) -> Request:
     contexts = tuple(i.args[0] for i in instances)
     same = len(set(contexts)) == 1
     return Request(
-        name, kind="choose", prompt=contexts[0], choices=tuple(i.args[1] for i in instances), contexts=() if same else contexts
+        name,
+        kind="choose",
+        prompt=contexts[0],
+        choices=tuple(i.args[1] for i in instances),
+        contexts=() if same else contexts,
     )
 
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evalkit.analyze import Lens, summarize
 from evalkit.assess import Answer, Assessor
 from evalkit.errors import RunError
+from evalkit.flow import finish
 from evalkit.identity import identity_of
 from evalkit.jsonl import dump, parse_object
 from evalkit.record import RunFolder
@@ -24,7 +24,19 @@ from evalkit.suite import NAME, digested
 from evalkit.types import Example, Response, Row, Score, Source, Suite
 
 SAMPLES = re.compile(r"samples_(?P<task>.+)_(?P<time>\d{4}-\d{2}-\d{2}T[\d.:-]+)\.jsonl(\.gz)?")
-KEPT = {"doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics", "doc_hash", "prompt_hash", "target_hash"}
+KEPT = {
+    "doc_id",
+    "doc",
+    "target",
+    "arguments",
+    "resps",
+    "filtered_resps",
+    "filter",
+    "metrics",
+    "doc_hash",
+    "prompt_hash",
+    "target_hash",
+}
 """Keys of a sample that are no metric."""
 QUESTIONS = ("question", "query", "input", "ctx", "text", "problem", "prompt", "goal")
 """Columns of a document that may hold its question."""
@@ -79,7 +91,9 @@ def _log(task: str, file: Path, time: str) -> Log:
     found = parse_object(results.read_bytes()) if results.is_file() else {}
     config = found.get("config", {})
     name = found.get("model_name") or str(config.get("model_args", file.parent.name))
-    details = {key: str(config[key]) for key in ("model_sha", "model_revision", "model_dtype", "model_args") if config.get(key)}
+    details = {
+        key: str(config[key]) for key in ("model_sha", "model_revision", "model_dtype", "model_args") if config.get(key)
+    }
     return Log(task, file, found.get("configs", {}).get(task, {}), str(name), details)
 
 
@@ -90,14 +104,24 @@ def _import(log: Log, out: Path) -> Path:
     suite = _suite(log, [row.example for row in rows], _primary(rows))
     assessor = Assessor.of(suite)
     answers: list[Answer] = [(row.example, 0, row.response) for row in rows]
-    tagged = [replace(new, scores=old.scores) for new, old in zip(assessor.rows(answers), rows, strict=True)]
-    model = {"backend": "lm-eval", "model_digest": hashlib.sha256(dump(log.details).encode()).hexdigest(), **log.details}
-    identity = identity_of(suite, assessor, model) | {"scorers": dump([f"lm-eval {log.task} {log.config.get('metadata', '')}"])}
-    identity["template"] = hashlib.sha256(dump([str(log.config.get(key)) for key in TEMPLATE]).encode()).hexdigest()[:16]
+    found = assessor.assess(answers)
+    tagged = tuple(replace(new, scores=old.scores) for new, old in zip(found.rows, rows, strict=True))
+    model = {
+        "backend": "lm-eval",
+        "model_digest": hashlib.sha256(dump(log.details).encode()).hexdigest(),
+        **log.details,
+    }
+    identity = identity_of(suite, assessor, model) | {
+        "scorers": dump([f"lm-eval {log.task} {log.config.get('metadata', '')}"])
+    }
+    identity["template"] = hashlib.sha256(dump([str(log.config.get(key)) for key in TEMPLATE]).encode()).hexdigest()[
+        :16
+    ]
     settings = RunSettings(log.model, (log.task,))
-    folder = RunFolder.create(out, {"identity": identity, "settings": settings.record(), "imported": str(log.path)})
-    folder.finish(tagged, summarize(tagged, Lens(suite.primary, {}, assessor.reference_rates(answers))))
-    folder.close()
+    with RunFolder.create(
+        out, {"identity": identity, "settings": settings.record(), "imported": str(log.path)}
+    ) as folder:
+        finish(folder, suite, replace(found, rows=tagged))
     return out
 
 
@@ -135,7 +159,13 @@ def _response(sample: Mapping[str, Any]) -> tuple[str, Response]:
     """Return the context and what the model answered: choices with log-probabilities, or a text."""
     given = sample.get("arguments") or {}
     arguments = list(given.values()) if isinstance(given, Mapping) else given
-    first = list(arguments[0].values()) if arguments and isinstance(arguments[0], Mapping) else arguments[0] if arguments else [""]
+    first = (
+        list(arguments[0].values())
+        if arguments and isinstance(arguments[0], Mapping)
+        else arguments[0]
+        if arguments
+        else [""]
+    )
     answers = sample["resps"]
     values = [answer[0] if isinstance(answer, list) and answer else answer for answer in answers]
     if values and all(isinstance(v, list | tuple) and len(v) == 2 for v in values):

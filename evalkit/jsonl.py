@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import math
 import os
@@ -65,6 +67,18 @@ def parse_object(line: bytes) -> dict[str, Any]:
 def parse_own(line: bytes) -> dict[str, Any]:
     """Parse one line of a file that we wrote and whose digest is known: twice as fast, blind to repeated keys."""
     return _sound(_OWN.decode(line.decode("utf-8")), line)
+
+
+@contextlib.contextmanager
+def collector_paused() -> Iterator[None]:
+    """Pause the cycle collector while records without cycles are built: over millions it takes half of the time."""
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if running:
+            gc.enable()
 
 
 def scrub(value: Any) -> Any:
@@ -143,7 +157,7 @@ def _sound(value: Any, line: bytes) -> dict[str, Any]:
         raise ValueError(f"column 1: {type(value).__name__}, not an object")
     if line.count(b"[") + line.count(b"{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
         raise ValueError("column 1: nested too deeply")
-    return scrub(value) if b"\\ud" in line.lower() else value
+    return scrub(value) if b"\\ud" in line or b"\\uD" in line else value
 
 
 _OWN = json.JSONDecoder(parse_constant=_refuse)

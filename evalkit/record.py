@@ -19,7 +19,7 @@ from typing import Any, Self
 from evalkit.codec import row_of, row_record
 from evalkit.errors import IdentityError, RunError, RunLocked, Stopped, Unfinished
 from evalkit.journal import Journal, read_journal
-from evalkit.jsonl import dump, parse_object, parse_own, write_atomic
+from evalkit.jsonl import collector_paused, dump, parse_object, parse_own, write_atomic
 from evalkit.types import Row, Run
 
 SCHEMA = 1
@@ -53,7 +53,8 @@ def read_run(path: str | Path) -> Run:
     """
     folder = Path(path)
     manifest = finished_manifest(folder)
-    rows = tuple(read_rows(folder, manifest.get("rows_sha256")))
+    with collector_paused():
+        rows = tuple(read_rows(folder, manifest.get("rows_sha256")))
     return Run(id=manifest["id"], manifest=manifest, rows=rows, summary=_read_summary(folder))
 
 

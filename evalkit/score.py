@@ -87,7 +87,7 @@ def _write(suite: Suite, answers: list[Answer], settings: RunSettings, out: Path
     assessor = Assessor.of(suite, settings.vocabulary, settings.training)
     manifest = {"identity": identity_of(suite, assessor, model), "settings": settings.record(), "scored": True}
     with RunFolder.create(out, manifest) as folder:
-        finish(folder, suite, assessor, answers)
+        finish(folder, suite, assessor.assess(answers))
     return out
 
 
@@ -145,10 +145,12 @@ def _example(row: Mapping[str, Any], here: str) -> Example:
     question = row.get("question", "")
     if not isinstance(question, str):
         raise SuiteError(f"{here}: question is not a text")
-    record = {"input": question.strip() or "-", "target": row.get("target"), "meta": row.get("meta")}
+    record = {"input": question.strip(), "target": row.get("target"), "meta": row.get("meta")}
     return replace(
         example_of(
-            {"id": record_id(row), **{k: v for k, v in row.items() if k == "id" and v is not None}, **record}, here
+            {"id": record_id(row), **{k: v for k, v in row.items() if k == "id" and v is not None}, **record},
+            here,
+            blank=True,
         ),
         input=question,
     )

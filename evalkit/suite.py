@@ -294,7 +294,7 @@ def _from_hub(source: Source, data_dir: str | Path | None) -> tuple[Example, ...
     for number, row in enumerate(read_rows(source.hub, source.config, source.split, data_dir), 1):
         record = {ours: row[theirs] for ours, theirs in columns.items() if theirs in row}
         record["meta"] = {key: value for key, value in row.items() if key not in taken}
-        example = example_of(record, f"{source.hub}, row {number}")
+        example = example_of(record, f"{source.hub}, row {number}", blank=True)
         key = example.id
         while example.id in seen:  # the user cannot mend a hub's repeated rows, so they stay apart by number
             seen[key] += 1

@@ -21,4 +21,6 @@ def merged(model: Any, adapter: Path) -> Any:
         return PeftModel.from_pretrained(model, str(adapter), config=config).merge_and_unload(safe_merge=True)
     except (ValueError, RuntimeError, KeyError) as fault:
         reason = " ".join(str(fault).split())[:200]
-        raise ModelError(f"{adapter}: the adapter does not fit its base {config.base_model_name_or_path!r}: {reason}") from None
+        raise ModelError(
+            f"{adapter}: the adapter does not fit its base {config.base_model_name_or_path!r}: {reason}"
+        ) from None

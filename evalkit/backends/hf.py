@@ -64,19 +64,23 @@ class HfBackend:
     @cached_property
     def model(self) -> Any:
         """Load the weights, merge an adapter into them."""
-        kind = AutoModelForSeq2SeqLM if self.config.is_encoder_decoder else AutoModelForCausalLM
+        kind: Any = AutoModelForSeq2SeqLM if self.config.is_encoder_decoder else AutoModelForCausalLM
         try:
             with quiet():
                 model = kind.from_pretrained(
-                    self.checkpoint.folder, dtype=self.dtype, trust_remote_code=False, use_safetensors=True, attn_implementation="sdpa"
-                )
+                    self.checkpoint.folder,
+                    dtype=self.dtype,
+                    trust_remote_code=False,  # None would ask on stdin
+                    use_safetensors=True,
+                    attn_implementation="sdpa",
+                ).to(self.device)
                 if self.checkpoint.adapter:
                     model = load("evalkit.backends.adapter:merged")(model, self.checkpoint.adapter)
         except ModelError:
             raise
         except Exception as fault:  # transformers raises many kinds for broken weights
             raise ModelError(f"{self.checkpoint.name}: weights cannot be loaded: {_line(fault)}") from None
-        return model.to(self.device).eval()
+        return model.eval()
 
     @cached_property
     def decoder(self) -> Decoder:

@@ -14,8 +14,8 @@ from transformers.utils import logging
 def quiet() -> Iterator[None]:
     """Silence progress bars (tqdm writes to stderr), log lines below errors, and warnings."""
     level = logging.get_verbosity()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # transformers does not annotate it
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # nor this
     try:
         with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")

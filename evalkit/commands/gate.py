@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -41,21 +40,31 @@ def compare(base: str, candidate: str, policy: str | None, examples: int) -> Non
     """
     pairs = _comparisons(_runs(base), _runs(candidate))
     verdict = evaluate(pairs, _policy(policy))
-    sys.stdout.write(shown.render_gate(verdict, pairs, color=colored(), examples=examples))
+    emit(shown.render_gate(verdict, pairs, color=colored(), examples=examples), None)
 
 
 @click.command()
 @click.option("--baseline", metavar="BASE", help="A run, a folder of runs or a baseline's name; default: the policy's.")
 @click.option("--candidate", metavar="CAND", help="The run, or folder of runs, that may replace it.")
 @click.option("--anchor", metavar="RUN", help="A pinned release to hold against as well; default: the policy's.")
-@click.option("--policy", "file", metavar="FILE", help="Margins, roles, waivers; default: ./gate.toml where there is one.")
+@click.option(
+    "--policy", "file", metavar="FILE", help="Margins, roles, waivers; default: ./gate.toml where there is one."
+)
 @click.option("--plan", is_flag=True, help="Judge nothing: show what the baseline's items can detect and pass.")
-@click.option("--json", "json_file", metavar="F", help="Write the verdict as JSON (schema: evalkit/report/gate.schema.json).")
+@click.option(
+    "--json", "json_file", metavar="F", help="Write the verdict as JSON (schema: evalkit/report/gate.schema.json)."
+)
 @click.option("--junit", "junit_file", metavar="F", help="Write the verdict as JUnit XML.")
 @click.option("--markdown", "markdown_file", metavar="F", help="Write the verdict as Markdown.")
 @click.option("--examples", type=click.IntRange(0), default=5, show_default=True, help="Broken items shown.")
 def gate(
-    baseline: str | None, candidate: str | None, anchor: str | None, file: str | None, plan: bool, examples: int, **files: Any
+    baseline: str | None,
+    candidate: str | None,
+    anchor: str | None,
+    file: str | None,
+    plan: bool,
+    examples: int,
+    **files: Any,
 ) -> int:
     """Say whether CAND may replace BASE: exit code 0 PASS, 1 FAIL, 3 INCONCLUSIVE, 4 not comparable.
 
@@ -67,7 +76,7 @@ def gate(
         raise EvalkitError("no baseline: give --baseline RUN, or `baseline` in gate.toml")
     before = _runs(name)
     if plan:
-        sys.stdout.write(plans.render(plan_gate(before, policy), color=colored()))
+        emit(plans.render(plan_gate(before, policy), color=colored()), None)
         return 0
     if not candidate:
         raise EvalkitError("no candidate: give --candidate RUN")
@@ -75,7 +84,7 @@ def gate(
     pairs = _comparisons(before, after)
     verdict = evaluate(pairs, policy, anchors=_comparisons(_runs(pinned), after) if pinned else ())
     verdict = _counted(verdict, name, after)
-    sys.stdout.write(shown.render_gate(verdict, pairs, color=colored(), examples=examples))
+    emit(shown.render_gate(verdict, pairs, color=colored(), examples=examples), None)
     _write(verdict, pairs, files)
     return verdict.exit_code
 
@@ -116,7 +125,7 @@ def show(name: str) -> None:
 def noise(run: str, again: str) -> None:
     """Measure how much two runs of one model (or of two equal retrains) differ, and what a gate can then detect."""
     found = [plan for pair in _comparisons(_runs(run), _runs(again)) for plan in noise_of(pair)]
-    sys.stdout.write(plans.render(found, color=colored()))
+    emit(plans.render(found, color=colored()), None)
 
 
 def _policy(file: str | None) -> Policy:
@@ -147,16 +156,14 @@ def _counted(verdict: Verdict, name: str, after: Sequence[Run]) -> Verdict:
 
 
 def _write(verdict: Verdict, pairs: Sequence[Comparison], files: dict[str, str | None]) -> None:
-    renders = {
-        "json_file": lambda: gate_json.render(verdict),
-        "junit_file": lambda: junit.render(verdict, pairs),
-        "markdown_file": lambda: gate_markdown.render(verdict, pairs),
-    }
-    for key, render in renders.items():
-        if files[key]:
-            emit(render(), files[key])
+    if files["json_file"]:
+        emit(gate_json.render(verdict), files["json_file"])
+    if files["junit_file"]:
+        emit(junit.render(verdict, pairs), files["junit_file"])
+    if files["markdown_file"]:
+        emit(gate_markdown.render(verdict, pairs), files["markdown_file"])
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        sys.stdout.write(github.annotate(verdict))
+        emit(github.annotate(verdict), None)
         if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
             with open(summary, "a", encoding="utf-8") as file:
                 file.write(github.step_summary(verdict, pairs))

@@ -20,7 +20,11 @@ def imports() -> None:
 
 @imports.command("lm-eval")
 @click.argument("path")
-@click.option("--out", metavar="DIR", help="The run's folder; with several tasks, a folder of runs. Default: runs/<time>-<random>.")
+@click.option(
+    "--out",
+    metavar="DIR",
+    help="The run's folder; with several tasks, a folder of runs. Default: runs/<time>-<random>.",
+)
 def lm_eval(path: str, out: str | None) -> None:
     """Turn lm-evaluation-harness's samples (a file, or a folder with results and samples) into runs, one per task."""
     for folder in import_logs(path, Path(out or Path("runs", new_run_id()))):

@@ -21,6 +21,8 @@ def render(run: Run, view: View | None = None) -> str:
         lines += ["", "## Errors", "", *_errors(found)]
         for category in found.categories[: view.top]:
             lines += ["", f"### {plain(category.name)}", "", *_evidence(run, category, view)]
+    if notes := run.summary.get("notes"):
+        lines += ["", "## Bounds and tools", "", *(f"- {plain(str(note))}" for note in notes)]
     if found.unclassified:
         lines += ["", f"## Wrong, and no error found in it: {len(found.unclassified)}", ""]
         lines += [

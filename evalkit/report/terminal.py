@@ -18,7 +18,7 @@ from evalkit.analyze import Analysis, Category, Estimate, analyze, lens_of
 from evalkit.report.advice import advice
 from evalkit.report.pick import View, evidence, excerpt
 from evalkit.report.visible import one_line
-from evalkit.types import Row, Run, Tag
+from evalkit.types import SEVERITY_WEIGHTS, Row, Run, Tag
 
 WIDTH = 100
 SEVERITY_STYLE = {"critical": "bold red", "major": "red", "minor": "yellow", "info": "dim"}
@@ -26,6 +26,9 @@ _AS_IT_IS: Mapping[str, Any] = {"highlight": False, "markup": False, "emoji": Fa
 """Text is never parsed: not as markup, not as `:smile:`."""
 _SVG = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
 """rich's frame without its fonts, which a viewer would fetch from a server."""
+
+
+_GAP = Text("")
 
 
 def render(run: Run, view: View | None = None, *, color: bool = False, width: int = WIDTH) -> str:
@@ -48,9 +51,9 @@ def layout(run: Run, view: View, *, mark: bool) -> Group:
     found = analyze(run.rows, lens_of(run, view.costs))
     if view.category:
         return Group(*_category_parts(run, found, view, mark))
-    parts: list[RenderableType] = [*_head(run, found), _metrics(found)]
+    parts: list[RenderableType] = [*_head(run, found), _GAP, _metrics(found)]
     if found.categories:
-        parts += [_errors(found), *_notes(found), *_category_parts(run, found, view, mark)]
+        parts += [_GAP, _errors(found), *_notes(run, found, view), *_category_parts(run, found, view, mark)]
     parts += [*_unclassified(found), *_slices(found, view)]
     return Group(*parts)
 
@@ -60,10 +63,10 @@ def _head(run: Run, found: Analysis) -> list[RenderableType]:
     line = Text()
     line.append(f"{one_line(run.suite)} {one_line(found.primary)} ", "bold")
     line.append(_interval(main.estimate) if main and main.estimate else "not scored", "bold")
-    line.append(f" · {_count(found.answers, 'answer')}, {found.clean} without any error")
+    line.append(f" · {_count(found.answers, 'answer')}, {found.clean} without an error")
     if found.categories:
         worst = found.categories[0]
-        line.append(f" · costliest error: {one_line(worst.name)} ({_percent(worst.rate.value)})")
+        line.append(f" · {one_line(worst.name)} costs most")
     split = one_line(run.manifest["identity"]["split"])
     about = Text(f"model {one_line(run.model, 60)} · run {one_line(run.id)} · {split}", "dim")
     return [line, about]
@@ -83,23 +86,30 @@ def _metrics(found: Analysis) -> Table:
 
 
 def _errors(found: Analysis) -> Table:
-    table = _table("error", "answers", "share", "95 % interval", "in references", "severity", "priority", "ceiling")
+    trained = any(c.training is not None for c in found.categories)
+    columns = ("error", "answers", "first", "share", "95 % interval", "refs", *(["train"] if trained else []))
+    table = _table(*columns, "severity", "priority", "ceiling")
     for c in found.categories:
+        norms = [c.references, c.training] if trained else [c.references]
         table.add_row(
-            Text(one_line(c.name) + (" ?" if c.noisy else ""), "bold"), str(c.answers), _percent(c.rate.value),
-            f"{_percent(c.rate.low)} – {_percent(c.rate.high)}",
-            "-" if c.references is None else _percent(c.references),
+            Text(one_line(c.name) + (" ?" if c.noisy else ""), "bold"), str(c.answers), str(c.primary),
+            _percent(c.rate.value), f"{_percent(c.rate.low)} – {_percent(c.rate.high)}",
+            *("-" if share is None else _percent(share) for share in norms),
             Text(c.severity, SEVERITY_STYLE[c.severity]), f"{c.priority:.1f}", f"+{c.ceiling:.1f}",
         )  # fmt: skip
     return table
 
 
-def _notes(found: Analysis) -> list[RenderableType]:
+def _notes(run: Run, found: Analysis, view: View) -> list[RenderableType]:
     """Return the lines under the table of errors: what its columns mean, and where they mislead."""
+    weights = ", ".join(f"{name} {weight:g}" for name, weight in SEVERITY_WEIGHTS.items())
     lines = [
-        "priority: share x severity (info 0, minor 1, major 2, critical 4) x confidence, in points; "
-        f"ceiling: points of {found.primary} to win if the error vanished"
+        "first: answers whose first error it is, by a fixed precedence; refs: share of the references that have it",
+        f"priority: share x severity ({weights}) x confidence, in points; "
+        f"ceiling: points of {found.primary} to win if the error vanished",
     ]
+    if view.costs:
+        lines.append(f"costs as given: {', '.join(f'{name} {cost:g}' for name, cost in view.costs.items())}")
     ranked = tuple(c.name for c in found.categories)
     if found.by_count != ranked:
         lines.append(f"by frequency alone: {', '.join(found.by_count)}")
@@ -112,6 +122,7 @@ def _notes(found: Analysis) -> list[RenderableType]:
         lines.append(f"{v.near_duplicates} of {v.of} longer answers are near copies of an answer to another question")
     if found.variety.rep_4 is not None and found.variety.distinct_2 is not None:
         lines.append(f"distinct-2 {found.variety.distinct_2:.2f}, rep-4 {found.variety.rep_4:.2f} (trend numbers)")
+    lines += [str(note) for note in run.summary.get("notes", [])]
     return [Text(one_line(line), "dim") for line in lines]
 
 

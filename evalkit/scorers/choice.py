@@ -41,7 +41,9 @@ def _scored(name: str, example: Example, response: Response, lengths: Sequence[f
     if not example.target:
         return Score(name, None, why="no accepted answer is known")
     if not example.choices or len(response.choice_logprobs) != len(example.choices):
-        return Score(name, None, why=f"{len(response.choice_logprobs)} log-probabilities for {len(example.choices)} choices")
+        return Score(
+            name, None, why=f"{len(response.choice_logprobs)} log-probabilities for {len(example.choices)} choices"
+        )
     values = [logprob / length for logprob, length in zip(response.choice_logprobs, lengths, strict=True)]
     chosen = example.choices[max(range(len(values)), key=values.__getitem__)]
     return Score(name, float(chosen in example.target), answer=chosen)

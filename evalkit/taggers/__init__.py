@@ -45,6 +45,6 @@ _PLACE = {
 
 
 def primary_of(tags: Iterable[Tag]) -> str | None:
-    """Return the category that counts when each answer may count once; None without tags."""
-    found = [t.category for t in tags]
+    """Return the category that counts when each answer may count once; None without tags above `info`."""
+    found = [t.category for t in tags if t.severity != "info"]
     return min(found, key=lambda category: _PLACE.get(category, len(_PLACE)), default=None)

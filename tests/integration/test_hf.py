@@ -34,7 +34,8 @@ def generate_one(folder: Path, text: str, tokens: int) -> list[int]:
     encoded = tokenizer(text, return_tensors="pt", add_special_tokens=False)
     with torch.inference_mode():
         out = model.generate(**encoded, max_new_tokens=tokens, do_sample=False)
-    return out[0, encoded["input_ids"].shape[1] :].tolist()
+    new: list[int] = out[0, encoded["input_ids"].shape[1] :].tolist()
+    return new
 
 
 def test_greedy_answers_are_those_of_generate_one_at_a_time(tiny):
@@ -63,7 +64,9 @@ def test_targets_are_measured_in_the_models_tokens(tiny):
 
 def test_a_prompt_longer_than_the_context_is_an_error_row(tiny):
     """Fault 31."""
-    long, short = backend(tiny).respond([Request("a", prompt="x" * 600, sampling=SHORT), Request("b", prompt="x", sampling=SHORT)])
+    long, short = backend(tiny).respond(
+        [Request("a", prompt="x" * 600, sampling=SHORT), Request("b", prompt="x", sampling=SHORT)]
+    )
     assert long.error == "the prompt has 600 tokens, the model takes 512"
     assert long.finish == "error"
     assert short.error is None
@@ -109,7 +112,9 @@ def test_a_lora_adapter_runs_on_its_base(tiny, tmp_path):
     prompt = "The answer is"
     encoded = AutoTokenizer.from_pretrained(tiny)(prompt, return_tensors="pt")
     with torch.inference_mode():
-        wanted = tuned.eval().generate(**encoded, max_new_tokens=12, do_sample=False)[0, encoded["input_ids"].shape[1] :]
+        wanted = tuned.eval().generate(**encoded, max_new_tokens=12, do_sample=False)[
+            0, encoded["input_ids"].shape[1] :
+        ]
     (answer,) = backend(tmp_path / "adapter").respond([Request("a", prompt=prompt, sampling=SHORT)])
     assert answer.text == AutoTokenizer.from_pretrained(tiny).decode(wanted, skip_special_tokens=True)
 
@@ -132,7 +137,9 @@ def test_an_adapter_for_another_base_is_refused(tiny, tmp_path):
 
 @pytest.mark.model
 def test_the_real_model_knows_the_capital_of_france(real_model):
-    asked = Request("a", messages=(Message("user", "What is the capital of France?"),), sampling=Sampling(max_new_tokens=24))
+    asked = Request(
+        "a", messages=(Message("user", "What is the capital of France?"),), sampling=Sampling(max_new_tokens=24)
+    )
     (answer,) = backend(real_model).respond([asked])
     assert answer.text == "The capital of France is Paris."
     assert answer.finish == "stop"
@@ -141,7 +148,10 @@ def test_the_real_model_knows_the_capital_of_france(real_model):
 
 @pytest.mark.model
 def test_the_main_job_runs_on_the_real_model(real_model, tmp_path):
-    (folder,) = start(RunSettings(str(real_model), ("docs_qa",), limit=4, overrides=("generation.max_new_tokens=24",)), out=tmp_path / "run")
+    (folder,) = start(
+        RunSettings(str(real_model), ("docs_qa",), limit=4, overrides=("generation.max_new_tokens=24",)),
+        out=tmp_path / "run",
+    )
     rows = read_run(folder).rows
     assert len(rows) == 4
     assert all(row.response.text and row.response.error is None for row in rows)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from evalkit import assess
-from evalkit.assess import Assessor, expanded, read_training, read_words, tag_rates
+from evalkit.assess import Assessor, expanded, read_training, read_words
 from evalkit.errors import PluginError, SuiteError
 from evalkit.identity import identity_of, plan_hash
 from evalkit.taggers import DEFAULT
@@ -52,14 +52,14 @@ def assessor(**more):
 
 
 def test_a_row_has_scores_tags_and_a_primary_category():
-    (row,) = assessor(scorers=(Pair(),)).rows(answers("HELLO"))
+    (row,) = assessor(scorers=(Pair(),)).assess(answers("HELLO")).rows
     assert [score.name for score in row.scores] == ["acc", "acc_norm"]
     assert [(tag.category, tag.severity) for tag in row.tags] == [("first", "info"), ("shouting", "minor")]
-    assert row.primary == "first"
+    assert row.primary == "shouting"
 
 
 def test_taggers_are_prepared_with_the_whole_run():
-    ready = assessor(vocabulary=frozenset({"w"}), training=("t",), template="T {input}").prepared(answers("A", "B"))
+    ready = assessor(vocabulary=frozenset({"w"}), training=("t",), template="T {input}")._prepared(answers("A", "B"))
     assert ready.taggers[0].seen == Corpus(
         answers=("A", "B"),
         references=("REF", "other", "REF", "other"),
@@ -72,34 +72,38 @@ def test_taggers_are_prepared_with_the_whole_run():
 
 def test_references_and_prompts_of_trials_count_once():
     example = Example("q", "Q?", ("REF",))
-    ready = assessor().prepared([(example, 0, Response("A")), (example, 1, Response("B"))])
+    ready = assessor()._prepared([(example, 0, Response("A")), (example, 1, Response("B"))])
     assert (ready.taggers[0].seen.references, ready.taggers[0].seen.prompts) == (("REF",), ("Q?",))
 
 
 def test_an_error_gets_no_tags():
-    (row,) = assessor().rows([(Example("a", "?"), 0, Response("HELLO", finish="error", error="e"))])
+    (row,) = assessor().assess([(Example("a", "?"), 0, Response("HELLO", finish="error", error="e"))]).rows
     assert (row.tags, row.primary) == ((), None)
 
 
 def test_a_suite_overrides_the_severity_of_a_category():
-    (row,) = assessor(severity={"shouting": "critical"}).rows(answers("HELLO"))
+    (row,) = assessor(severity={"shouting": "critical"}).assess(answers("HELLO")).rows
     assert [tag.severity for tag in row.tags] == ["info", "critical"]
 
 
 def test_the_noise_floor_is_the_share_of_best_references_that_are_tagged():
-    assert assessor().reference_rates(answers("x", "y")) == {"first": 1.0, "shouting": 1.0}
-    assert assessor().reference_rates([(Example("a", "?"), 0, Response("X"))]) is None
-    assert assessor(taggers=()).reference_rates(answers("x")) is None
+    assert assessor().assess(answers("x", "y")).references == {"first": 1.0, "shouting": 1.0}
+    assert assessor().assess([(Example("a", "?"), 0, Response("X"))]).references is None
+    assert assessor(taggers=()).assess(answers("x")).references is None
 
 
 def test_training_answers_have_rates_of_their_own():
-    assert assessor(training=("LOUD", "calm")).training_rates() == {"first": 0.5, "shouting": 0.5}
-    assert assessor().training_rates() is None
+    assert assessor(training=("LOUD", "calm")).assess(answers("x")).training == {"first": 0.5, "shouting": 0.5}
+    assert assessor().assess(answers("x")).training is None
 
 
-def test_rates_count_an_answer_once_per_category(make_row):
-    row = make_row(tags=[("a", "minor", 1.0), ("a", "major", 1.0), ("b", "info", 1.0)])
-    assert tag_rates([row, make_row()]) == {"a": 0.5, "b": 0.5}
+def test_many_answers_are_shared_out_over_the_cores_and_stay_in_order(monkeypatch):
+    monkeypatch.setattr(assess, "MANY", 3)
+    monkeypatch.setattr(assess, "CHUNK", 2)
+    texts = ("A", "b", "C", "d", "E", "f", "G")
+    together = assessor().assess(answers(*texts)).rows
+    monkeypatch.setattr(assess, "MANY", 100)
+    assert together == assessor().assess(answers(*texts)).rows
 
 
 def test_default_stands_for_all_and_none_for_none():
@@ -180,14 +184,14 @@ TEN_MEGABYTES = {
 def everything():
     """Every default scorer and tagger, warm: word lists are read once a run."""
     built = Assessor.of(replace(SUITE, scorers=("exact", "fuzzy", "match"), taggers=("default",)))
-    list(built.rows(answers("A short answer.")))
+    built.assess(answers("A short answer."))
     return built
 
 
 @pytest.mark.parametrize("text", TEN_MEGABYTES.values(), ids=TEN_MEGABYTES)
 def test_an_answer_of_ten_megabytes_takes_less_than_two_seconds_30(everything, text):
     began = time.process_time()
-    (row,) = everything.rows([(SUITE.examples[0], 0, Response(text, finish="length"))])
+    (row,) = everything.assess([(SUITE.examples[0], 0, Response(text, finish="length"))]).rows
     assert time.process_time() - began < 2
     assert row.primary in ("repetition", "truncated")
 
@@ -195,14 +199,14 @@ def test_an_answer_of_ten_megabytes_takes_less_than_two_seconds_30(everything, t
 def test_a_question_and_a_reference_of_ten_megabytes_take_less_than_two_seconds_24(everything):
     long = TEN_MEGABYTES["one sentence"]
     began = time.process_time()
-    (row,) = everything.rows([(Example("a", long, (long,)), 0, Response("Short."))])
+    (row,) = everything.assess([(Example("a", long, (long,)), 0, Response("Short."))]).rows
     assert time.process_time() - began < 2
     assert all(score.value is not None for score in row.scores)
 
 
 @pytest.mark.parametrize("text", ["", " \n", "\u200b"], ids=ascii)
 def test_an_empty_answer_is_valid_and_tagged_29(everything, text):
-    (row,) = everything.rows([(SUITE.examples[0], 0, Response(text))])
+    (row,) = everything.assess([(SUITE.examples[0], 0, Response(text))]).rows
     assert row.primary == "empty"
     assert row.response.error is None
     assert [score.value for score in row.scores] == [0.0, 0.0, 0.0]
