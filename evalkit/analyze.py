@@ -157,7 +157,7 @@ def analyze(rows: Sequence[Row], lens: Lens) -> Analysis:
         clean=sum(not _explained(row) for row in answered),
         primary=lens.primary,
         metrics=tuple(metric_of(rows, name) for name in score_names(rows)),
-        categories=_categories(answered, lens),
+        categories=categories_of(answered, lens),
         slices=_slices(answered, lens),
         unclassified=tuple(row for row in answered if failed(row, lens.primary) and not _explained(row)),
         length_ratio=_length_ratio(answered),
@@ -222,7 +222,8 @@ def summarize(rows: Sequence[Row], lens: Lens) -> dict[str, Any]:
     }
 
 
-def _categories(rows: Sequence[Row], lens: Lens) -> tuple[Category, ...]:
+def categories_of(rows: Sequence[Row], lens: Lens) -> tuple[Category, ...]:
+    """Return the errors of some answers, the costliest first; rows of failed requests must not be among them."""
     found: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         for name in {tag.category for tag in row.tags}:

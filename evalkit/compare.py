@@ -7,7 +7,7 @@ scores to the gate.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -25,7 +25,7 @@ MUST_AGREE: Mapping[str, str] = {
     "judge_prompt": "the judge's prompt",
 }
 """Field of the identity -> what it stands for; runs that differ in one of these are not compared."""
-MAY_DIFFER = ("model.", "plan", "judge.")
+MAY_DIFFER = ("model.", "plan", "judge.", "suite_digest")
 """Beginnings of identity fields whose difference needs no remark."""
 SLICE_ITEMS, SLICE_VALUES = 10, 30
 """A slice is compared from so many items on, a key of meta only up to so many values."""
@@ -79,6 +79,8 @@ class Comparison:
     """Whether any tagger looked for errors."""
     remarks: tuple[str, ...] = ()
     """What else differs between the runs and may explain a change."""
+    unlike: tuple[str, ...] = ()
+    """Differences that were tolerated, so that the runs may be looked at side by side; no gate judges them."""
 
     @cached_property
     def metrics(self) -> tuple[str, ...]:
@@ -150,15 +152,15 @@ class Comparison:
         return tuple(item for item in self.items if item.values(value) == (0.0, 0.0))
 
 
-def compare_runs(baseline: Run, candidate: Run) -> Comparison:
-    """Align two runs by example id.
+def compare_runs(baseline: Run, candidate: Run, tolerate: Collection[str] = ()) -> Comparison:
+    """Align two runs by example id; a difference in a field of `tolerate` is noted instead of refused.
 
     Raises:
         NotComparable: the two were asked or judged differently, share no example, or hold an answer twice.
     """
     if baseline.id == candidate.id:
         raise NotComparable(f"{baseline.id} is given twice; a run cannot be judged by itself")
-    _refuse_differences(baseline, candidate)
+    unlike = _differences(baseline, candidate, tolerate)
     before, after = _by_example(baseline), _by_example(candidate)
     if not before.keys() & after.keys():
         raise NotComparable(f"runs {baseline.id} and {candidate.id} share no example; nothing can be compared")
@@ -176,6 +178,7 @@ def compare_runs(baseline: Run, candidate: Run) -> Comparison:
         models=(_model(baseline), _model(candidate)),
         tagged=identity.get("taggers", "default") not in ("", "[]"),
         remarks=_remarks(baseline, candidate),
+        unlike=unlike,
     )
 
 
@@ -275,13 +278,19 @@ def _example(key: str, *runs: Mapping[str, tuple[Row, ...]]) -> Example:
     return next(run[key][0].example for run in runs if key in run)
 
 
-def _refuse_differences(baseline: Run, candidate: Run) -> None:
+def _differences(baseline: Run, candidate: Run, tolerate: Collection[str]) -> tuple[str, ...]:
+    """Return what differs and is tolerated, a line each; refuse what is not."""
     before, after = baseline.manifest["identity"], candidate.manifest["identity"]
+    found = []
     for key, what in MUST_AGREE.items():
         if before.get(key, "") != after.get(key, ""):
             mend = "`evalkit score RUN` judges one anew" if key in ("scorers", "taggers") else "run one of them anew"
             values = f"{_short(before.get(key))} and {_short(after.get(key))}"
-            raise NotComparable(f"runs {baseline.id} and {candidate.id} differ in {what}: {values}; {mend}")
+            if key not in tolerate:
+                raise NotComparable(f"runs {baseline.id} and {candidate.id} differ in {what}: {values}; {mend}")
+            prompts = [_short(run.rows[0].response.sent) for run in (baseline, candidate)] if key == "template" else []
+            found.append(f"{what}: {' and '.join(prompts) if len(set(prompts)) > 1 else values}")
+    return tuple(found)
 
 
 def _remarks(baseline: Run, candidate: Run) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 
 from evalkit.compare import Comparison, pair_of, score_of, tag_of
-from evalkit.errors import EvalkitError
+from evalkit.errors import EvalkitError, NotComparable
 from evalkit.gate import decide, overall
 from evalkit.policy import ANY, PRIMARY, MetricPolicy, Policy, Waiver
 from evalkit.registry import did_you_mean
@@ -27,8 +27,11 @@ def evaluate(
     """Judge one candidate: a comparison per suite against the baseline, and optionally against the anchor.
 
     Raises:
+        NotComparable: the runs were asked differently, and were only aligned to be looked at.
         EvalkitError: the policy names a metric that a suite does not have, or a suite is given twice.
     """
+    for unlike in (difference for c in (*comparisons, *anchors) for difference in c.unlike):
+        raise NotComparable(f"the runs differ in {unlike}; nothing can be judged")
     policy, today = policy or Policy(), today or datetime.now(UTC).date()
     live = tuple(w for w in policy.waivers if w.until >= today)
     pairs: list[MetricPair] = []

@@ -139,8 +139,8 @@ def gather(paired: Paired, alpha: float, metrics: int, margin: float) -> Evidenc
 class _Counted:
     """Uncertainty of a change that is counted in full flips: Tango's interval, widened by a design effect.
 
-    Items of a graded score that changed by `size` on average are no full flips: where an end of the interval would claim
-    more than they show, it is drawn in to that size, and the change itself always lies inside.
+    Items of a graded score that changed by `size` on average are no full flips: where an end of the interval would
+    claim more than they show, it is drawn in to that size, and the change itself always lies inside.
     """
 
     gains: int

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from evalkit.errors import EvalkitError
 from evalkit.evidence import Evidence, Paired, gather, pair_up
 from evalkit.stats import benjamini_hochberg, holm
-from evalkit.verdict import Check, MetricPair, Outcome, Verdict
+from evalkit.verdict import UNSCORED, Check, MetricPair, Outcome, Verdict
 
 __all__ = ["ADJUSTMENTS", "MetricPair", "Rule", "decide", "default_margin", "overall"]
 
@@ -115,7 +115,8 @@ def _measure(pair: MetricPair, rule: Rule, gating: int) -> Check:
         margin=margin,
     )
     paired = pair_up(pair)
-    reason = _data_problem(paired, rule.max_missing)
+    valued = any(score is not None for scores in (pair.baseline, pair.candidate) for score in scores)
+    reason = UNSCORED if n and not valued else _data_problem(paired, rule.max_missing)
     if reason:
         return replace(draft, reason=reason)
     return _with_numbers(draft, paired, gather(paired, rule.alpha, gating, margin / 100))

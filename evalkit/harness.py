@@ -1,7 +1,8 @@
 """The edge to lm-evaluation-harness: its tasks as suites. It owns prompts, few-shots, filters and metrics; we answer.
 
-A task's requests become ours, so that they are journalled, resumed and planned like any other; answers go back through
-the task's filters and `process_results`, one document at a time. Its caches (pickles, not keyed by model) are never used.
+A task's requests become ours, so that they are journalled, resumed and planned like any other; answers go back
+through the task's filters and `process_results`, one document at a time. Its caches, which are pickles and not keyed
+by model, are never used.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from statistics import fmean
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from lm_eval.api.group import Group
 from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask, Task
 from lm_eval.tasks import TaskManager
@@ -210,7 +210,8 @@ def _build(name: str, mirror: Path | None) -> Task:
         looked = f"{mirror / hub / subset}/<split>.jsonl" if mirror else "no --data-dir was given"
         reason = " ".join(str(fault).split())[:120]
         raise SuiteError(
-            f"the data of lm-eval's task {name!r} ({hub} {subset}) was found neither in a mirror ({looked}) nor on the hub ({reason})"
+            f"the data of lm-eval's task {name!r} ({hub} {subset}) was found neither in a mirror ({looked}) "
+            f"nor on the hub ({reason})"
         ) from None
     if getattr(task, "MULTIMODAL", False):
         raise SuiteError(f"lm-eval's task {name!r} needs images or sound; evalkit evaluates text")

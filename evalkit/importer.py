@@ -1,6 +1,7 @@
-"""lm-evaluation-harness's result and sample files -> runs, so that what people have already can be compared and gated.
+"""lm-evaluation-harness's result and sample files -> runs, so that what people have can be compared and gated.
 
-Reads files alone: neither lm-eval nor the task's data is needed. Scores are taken as lm-eval gave them; answers are tagged.
+Reads files alone: neither lm-eval nor the task's data is needed. Scores are taken as lm-eval gave them; answers are
+tagged.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class Log:
 
 
 def import_logs(path: str | Path, out: Path) -> list[Path]:
-    """Write a run per task that `path` (a samples file, or a folder with results and samples) holds; return the folders.
+    """Write a run per task that `path` holds (a samples file, or a folder with results and samples); name the folders.
 
     Raises:
         RunError: there are no samples, or a line of them is not as lm-eval writes it.
@@ -196,7 +197,7 @@ def _metrics(sample: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
 
 
 def _shares(documents: Iterable[Sequence[Mapping[str, Any]]]) -> frozenset[str]:
-    """Return the metrics whose values all lie in 0..1: the others (BLEU in points, perplexities) are no scores of ours."""
+    """Return the metrics whose values all lie in 0..1; BLEU in points and perplexities are no scores of ours."""
     fits: dict[str, bool] = {}
     for sample in (sample for samples in documents for sample in samples):
         for metric, label in _metrics(sample):

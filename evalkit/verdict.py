@@ -14,6 +14,8 @@ Role = Literal["gate", "watch"]
 Direction = Literal["up", "down"]
 Against = Literal["baseline", "anchor"]
 
+UNSCORED = "no item of either run has a value"
+"""Reason of a check that has nothing to judge."""
 EXIT_CODES = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3, "ERROR": 4}
 """What `evalkit gate` exits with."""
 
@@ -108,6 +110,11 @@ class Check:
     """Reason, owner and expiry of the waiver that covers a FAIL."""
     top: str = ""
     """The error category that grew most, with its growth in items."""
+
+    @property
+    def unscored(self) -> bool:
+        """Say whether neither run has a value, so that there is nothing to judge."""
+        return self.verdict == "ERROR" and self.reason == UNSCORED
 
     @property
     def name(self) -> str:

@@ -30,7 +30,7 @@ LAYERS = (
     "backends identity gate harness",
     "flow run policy compare engines",
     "score importer evaluate baseline merge noise review",
-    "plan",
+    "plan shift",
     "report",
     "cli",
     "commands",

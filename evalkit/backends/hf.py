@@ -1,4 +1,4 @@
-"""Checkpoints on plain transformers: the edge where texts become tokens. Decoding and scoring stand in `decode` and `tree`.
+"""Checkpoints on plain transformers: the edge where texts become tokens; decoding and scoring stand beside it.
 
 Tokenizer and config are read at once, so that a prompt that cannot be made fails early; weights at the first batch.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -99,8 +98,8 @@ class HfBackend:
         """Cut into batches of consecutive requests, by the tokens they may generate or as the tree scorer says."""
         if any(request.messages for request in requests) and not self.tokenizer.chat_template:
             raise ModelError(
-                f"{self.checkpoint.name} has no chat template, and the suite asks by chat; set chat = false and a template "
-                "(--set chat=false), or save the tokenizer with its template"
+                f"{self.checkpoint.name} has no chat template, and the suite asks by chat; set chat = false and a "
+                "template (--set chat=false), or save the tokenizer with its template"
             )
         batches: list[list[int]] = []
         room = 0

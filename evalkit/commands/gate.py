@@ -11,12 +11,13 @@ from typing import Any
 import click
 
 from evalkit.baseline import STORE, count_attempt, find_baseline, history, list_baselines, set_baseline
-from evalkit.commands.options import colored, emit
+from evalkit.commands.options import colored, emit, policy_of
 from evalkit.compare import Comparison, compare_runs
 from evalkit.errors import EvalkitError, NotComparable
 from evalkit.evaluate import evaluate
+from evalkit.jsonl import collector_paused
 from evalkit.plan import noise_of, plan_gate
-from evalkit.policy import Policy, read_policy
+from evalkit.policy import Policy
 from evalkit.record import read_run, run_folders
 from evalkit.report import comparison as shown
 from evalkit.report import gate_json, gate_markdown, github, junit
@@ -24,8 +25,6 @@ from evalkit.report import plan as plans
 from evalkit.report.visible import one_line
 from evalkit.types import Run
 from evalkit.verdict import Verdict
-
-DEFAULT_POLICY = Path("gate.toml")
 
 
 @click.command()
@@ -38,9 +37,10 @@ def compare(base: str, candidate: str, policy: str | None, examples: int) -> Non
 
     BASE and CANDIDATE are runs, folders of runs (a suite each), or names of baselines.
     """
-    pairs = _comparisons(_runs(base), _runs(candidate))
-    verdict = evaluate(pairs, _policy(policy))
-    emit(shown.render_gate(verdict, pairs, color=colored(), examples=examples), None)
+    with collector_paused():
+        pairs = _comparisons(_runs(base), _runs(candidate))
+        verdict = evaluate(pairs, policy_of(policy))
+        emit(shown.render_gate(verdict, pairs, color=colored(), examples=examples), None)
 
 
 @click.command()
@@ -70,23 +70,28 @@ def gate(
 
     On GitHub Actions a step summary and annotations are written too.
     """
-    policy = _policy(file)
+    policy = policy_of(file)
     name = baseline or policy.baseline
     if not name:
         raise EvalkitError("no baseline: give --baseline RUN, or `baseline` in gate.toml")
-    before = _runs(name)
     if plan:
-        emit(plans.render(plan_gate(before, policy), color=colored()), None)
+        emit(plans.render(plan_gate(_runs(name), policy), color=colored()), None)
         return 0
     if not candidate:
         raise EvalkitError("no candidate: give --candidate RUN")
-    after, pinned = _runs(candidate), anchor or policy.anchor
-    pairs = _comparisons(before, after)
-    verdict = evaluate(pairs, policy, anchors=_comparisons(_runs(pinned), after) if pinned else ())
-    verdict = _counted(verdict, name, after)
-    emit(shown.render_gate(verdict, pairs, color=colored(), examples=examples), None)
-    _write(verdict, pairs, files)
+    with collector_paused():
+        verdict, pairs = _judged(name, candidate, anchor or policy.anchor, policy)
+        emit(shown.render_gate(verdict, pairs, color=colored(), examples=examples), None)
+        _write(verdict, pairs, files)
     return verdict.exit_code
+
+
+def _judged(name: str, candidate: str, anchor: str, policy: Policy) -> tuple[Verdict, list[Comparison]]:
+    """Read the runs and judge the candidate; a named baseline counts the attempt."""
+    before, after = _runs(name), _runs(candidate)
+    pairs = _comparisons(before, after)
+    verdict = evaluate(pairs, policy, anchors=_comparisons(_runs(anchor), after) if anchor else ())
+    return _counted(verdict, name, after), pairs
 
 
 @click.group()
@@ -126,12 +131,6 @@ def noise(run: str, again: str) -> None:
     """Measure how much two runs of one model (or of two equal retrains) differ, and what a gate can then detect."""
     found = [plan for pair in _comparisons(_runs(run), _runs(again)) for plan in noise_of(pair)]
     emit(plans.render(found, color=colored()), None)
-
-
-def _policy(file: str | None) -> Policy:
-    if file is None and not DEFAULT_POLICY.is_file():
-        return Policy()
-    return read_policy(Path(file or DEFAULT_POLICY))
 
 
 def _runs(given: str) -> list[Run]:

@@ -12,10 +12,12 @@ import click
 
 from evalkit.errors import EvalkitError
 from evalkit.jsonl import write_atomic
+from evalkit.policy import Policy, read_policy
 from evalkit.registry import did_you_mean
 from evalkit.types import SEVERITY_WEIGHTS
 
 Command = Callable[..., Any]
+DEFAULT_POLICY = Path("gate.toml")
 
 
 def assessing(command: Command) -> Command:
@@ -65,6 +67,13 @@ def costs_of(given: tuple[str, ...]) -> dict[str, float]:
         if not equals or not 0 <= costs[name] <= 100:
             raise EvalkitError(f"--severity {item!r}: expected CATEGORY=COST with a cost from 0 to 100")
     return costs
+
+
+def policy_of(file: str | None) -> Policy:
+    """Return the policy of a file, of ./gate.toml where none is given, or the default."""
+    if file is None and not DEFAULT_POLICY.is_file():
+        return Policy()
+    return read_policy(Path(file or DEFAULT_POLICY))
 
 
 def colored() -> bool:

@@ -116,6 +116,8 @@ def _metric_table(checks: Sequence[Check]) -> Table:
 
 def _outcome(check: Check) -> Text:
     """Return the verdict of a gating metric; of a watched one only what stands out."""
+    if check.unscored and check.role == "watch":
+        return Text("not scored", "dim")
     if check.role == "gate" or check.verdict == "ERROR":
         return Text(check.verdict, STYLE[check.verdict])
     return Text("fell", "red") if _stands_out(check) else Text("watched", "dim")
@@ -132,12 +134,11 @@ def _errors(checks: Sequence[Check]) -> list[RenderableType]:
     )
     if not moved:
         return []
-    table = _table("error", "baseline", "candidate", "change", "95 % interval", "new in", "gone from", "adjusted p", "")
+    table = _table("error", "share, %", "change", "95 % interval", "new in", "gone", "adj. p", "")
     for c in moved:
         outcome = _outcome(c) if c.role == "gate" else Text("grew", "red") if _stands_out(c) else Text("")
         table.add_row(
-            Text(one_line(c.metric.removeprefix(TAG), 24), "bold"),
-            f"{points(c.baseline)} %", f"{points(c.candidate)} %",
+            Text(one_line(c.metric.removeprefix(TAG), 24), "bold"), f"{points(c.baseline)} -> {points(c.candidate)}",
             shown_change(c), shown_interval(c), str(c.broken), str(c.fixed), p_value(c.p_adj), outcome,
         )  # fmt: skip
     return [Text("\nerrors, share of answers that have them", "bold"), table]
@@ -212,5 +213,5 @@ def _table(*columns: str) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="dim", show_edge=False)
     for number, name in enumerate(columns):
         left = number == 0 or name in ("", "verdict")
-        table.add_column(name, justify="left" if left else "right", no_wrap=number > 0)
+        table.add_column(name, justify="left" if left else "right", no_wrap=number > 0, overflow="fold")
     return table

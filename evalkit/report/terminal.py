@@ -132,7 +132,7 @@ def _category_parts(run: Run, found: Analysis, view: View, mark: bool) -> list[R
     for category in chosen:
         parts.append(_heading(category))
         for row, tag in evidence(run.rows, category.name, view.examples):
-            parts.append(Padding(_example(row, tag, mark), (0, 0, 0, 2)))
+            parts.append(Padding(example(row, tag, mark), (0, 0, 0, 2)))
     return parts
 
 
@@ -145,7 +145,8 @@ def _heading(category: Category) -> Text:
     return text
 
 
-def _example(row: Row, tag: Tag, mark: bool) -> Text:
+def example(row: Row, tag: Tag, mark: bool) -> Text:
+    """Return a question, its answer around the evidence, and why; with `mark` the evidence is in guillemets."""
     shown = excerpt(row.response.text, tag.span)
     opening, closing = ("«", "»") if mark and shown.inside else ("", "")
     text = Text(f"{one_line(row.example.id, 40)}  ", "cyan")

@@ -1,7 +1,7 @@
 """Multiple choice by log-probability: is the likeliest choice an accepted one?
 
-As in lm-evaluation-harness: `acc` takes the highest summed log-probability, `acc_norm` divides it by the choice's length
-in characters first, so that long choices are not at a disadvantage; the first of equals wins.
+As in lm-evaluation-harness: `acc` takes the highest summed log-probability, `acc_norm` divides it by the choice's
+length in characters first, so that long choices are not at a disadvantage; the first of equals wins.
 """
 
 from __future__ import annotations

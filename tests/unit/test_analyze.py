@@ -86,7 +86,7 @@ def rows(make_row):
 
 def test_what_a_run_counts(rows):
     found = analyze(rows, LENS)
-    assert (found.answers, found.items, found.errors, found.clean) == (9, 10, 1, 3)
+    assert (found.answers, found.items, found.errors, found.clean) == (9, 10, 1, 4)
     assert [metric.name for metric in found.metrics] == ["match"]
     assert (found.metrics[0].scored, found.metrics[0].unscored) == (8, 2)
     assert rounded(found.metrics[0].estimate)[0] == 0.5

@@ -19,8 +19,9 @@ from evalkit.cli import COMMANDS, call
 HEAVY = ("torch", "transformers", "datasets", "lm_eval", "pandas", "peft", "scipy")
 EVALKIT = (sys.executable, "-c", "from evalkit.cli import main; main()")
 REPORT = """\
-little exact 1.000 [0.722, 1.000] · 10 answers, 10 without any error
+little exact 1.000 [0.722, 1.000] · 10 answers, 10 without an error
 model {model} · run run · held_out
+
 metric     mean   95 % interval   scored   not scored   failed requests
 ───────────────────────────────────────────────────────────────────────
 exact *   1.000   0.722 – 1.000       10            0                 0

@@ -1,0 +1,146 @@
+"""Two runs' errors side by side, for a terminal (100 columns) and as Markdown: one table, and answers as evidence."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from evalkit.report.advice import advice
+from evalkit.report.markdown import code, grid, plain
+from evalkit.report.pick import View, evidence
+from evalkit.report.terminal import SEVERITY_STYLE, WIDTH, example
+from evalkit.report.visible import one_line
+from evalkit.report.wording import points, shown_change, shown_interval
+from evalkit.shift import Shift, Shifts
+from evalkit.types import Row, Tag
+
+HEADER = ("error", "share, %", "change", "95 % interval", "new in", "gone from", "severity")
+LEGEND = (
+    "share of the answers, and its paired change, in points of 100 · new in, gone from: answers that have the error in "
+    "the second run alone, in the first alone · the costliest first"
+)
+
+
+def render(found: Shifts, view: View | None = None, *, color: bool = False, width: int = WIDTH) -> str:
+    """Return the table and the evidence as text; without colour, evidence stands between guillemets."""
+    view, file = view or View(), io.StringIO()
+    shifts = _chosen(found, view)
+    parts: list[RenderableType] = [Text(_headline(found), "bold"), *(Text(line, "dim") for line in _about(found))]
+    if shifts:
+        parts += [_table(shifts), Text(LEGEND, "dim"), *(Text(line) for line in _verdicts(shifts, one_line))]
+    for shift in shifts[: view.top]:
+        for title, rows, others in _evidence(found, shift):
+            parts.append(Text(f"\n{title}", "bold " + SEVERITY_STYLE[shift.severity]))
+            parts += [Text(hint, "italic")] if (hint := advice(shift.category)) else []
+            for row, tag in evidence(rows, shift.category, view.examples):
+                text = example(row, tag, mark=not color)
+                text.append(f"\nother run: {one_line(others[row.example.id], 160) or '(empty)'}", "dim")
+                parts.append(Padding(text, (0, 0, 0, 2)))
+    Console(
+        file=file, width=width, force_terminal=color, no_color=not color, highlight=False, markup=False, emoji=False
+    ).print(Group(*parts))
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
+
+
+def markdown(found: Shifts, view: View | None = None) -> str:
+    """Return the table and the evidence as Markdown; foreign text stands in code spans only."""
+    view = view or View()
+    shifts = _chosen(found, view)
+    lines = [f"## {plain(_headline(found))}", "", *(f"> {_escaped(line)}" for line in _about(found))]
+    if shifts:
+        lines += ["", *grid(HEADER, [(plain(one_line(s.category)), *_cells(s)) for s in shifts]), "", f"{LEGEND}.", ""]
+        lines += [f"- {line}" for line in _verdicts(shifts, plain)]
+    for shift in shifts[: view.top]:
+        for title, rows, others in _evidence(found, shift):
+            lines += ["", f"### {plain(title)}", ""]
+            for row, tag in evidence(rows, shift.category, view.examples):
+                lines += _entry(row, tag, others[row.example.id])
+    return "\n".join(lines) + "\n"
+
+
+def _chosen(found: Shifts, view: View) -> tuple[Shift, ...]:
+    return tuple(s for s in found.shifts if view.category in ("", s.category))
+
+
+def _headline(found: Shifts) -> str:
+    before, after = found.clean
+    asked = len(found.comparison.items)
+    questions = f"{asked} question" if asked == 1 else f"{asked} questions"
+    return f"{one_line(found.comparison.suite, 40)}: {questions}, without any error {before} -> {after}"
+
+
+def _about(found: Shifts) -> Iterator[str]:
+    """Yield which runs these are, and what a reader must know about them."""
+    c = found.comparison
+    before, after = (one_line(model, 60) or "unnamed model" for model in c.models)
+    yield f"{before} -> {after}"
+    yield f"runs {one_line(c.baseline, 40)} -> {one_line(c.candidate, 40)}"
+    for remark in c.unlike:
+        yield f"note: the runs differ in {one_line(remark)}"
+    for remark in c.remarks:
+        yield f"note: the runs also differ in {one_line(remark)}"
+    if found.left_out:
+        yield f"note: {found.left_out} more questions left out, which one run did not answer"
+    if not c.tagged:
+        yield "note: no tagger looked for errors"
+
+
+def _cells(shift: Shift) -> tuple[str, ...]:
+    c = shift.check
+    share = f"{points(c.baseline)} -> {points(c.candidate)}"
+    return share, shown_change(c), shown_interval(c), str(c.broken), str(c.fixed), shift.severity
+
+
+def _table(shifts: Sequence[Shift]) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="dim", show_edge=False)
+    for number, name in enumerate(HEADER):
+        left = name in ("error", "severity")
+        table.add_column(name, justify="left" if left else "right", no_wrap=number > 0, overflow="fold")
+    for shift in shifts:
+        style = {1: "red", -1: "green"}.get(shift.sign, "")
+        share, change, *rest, severity = _cells(shift)
+        table.add_row(
+            Text(one_line(shift.category, 40), "bold"), share, Text(change, style), *rest,
+            Text(severity, SEVERITY_STYLE[shift.severity]),
+        )  # fmt: skip
+    return table
+
+
+def _verdicts(shifts: Sequence[Shift], shown: Callable[[str], str]) -> list[str]:
+    """Return which errors are shown to have changed: those whose interval excludes no change."""
+    lines = []
+    for sign, word in ((1, "more"), (-1, "less")):
+        names = [shown(s.category) for s in shifts if s.sign == sign]
+        lines += [f"{word} in the second run, by the interval: {', '.join(names)}"] if names else []
+    return lines or ["no category is shown to have changed: every interval holds 0"]
+
+
+def _evidence(found: Shifts, shift: Shift) -> Iterator[tuple[str, list[Row], dict[str, str]]]:
+    """Yield a title, the answers that show the error, and the other run's answers by id: new ones, or else gone ones."""
+    gained, lost = found.gained(shift.category), found.lost(shift.category)
+    name = one_line(shift.category, 40)
+    if gained and len(gained) >= len(lost):
+        rows = [row for item in gained for row in item.candidate]
+        yield f"{name}: new in {len(gained)}", rows, {i.example.id: i.baseline[0].response.text for i in gained}
+    elif lost:
+        rows = [row for item in lost for row in item.baseline]
+        yield f"{name}: gone from {len(lost)}", rows, {i.example.id: i.candidate[0].response.text for i in lost}
+
+
+def _entry(row: Row, tag: Tag, other: str) -> list[str]:
+    return [
+        f"- {code(row.example.id, 60)} {code(row.example.question, 100)}",
+        f"  - {code(row.response.text, 240)}",
+        f"  - {code(tag.why, 180)} ({tag.severity}, confidence {tag.confidence:.2f})",
+        f"  - other run: {code(other, 160)}",
+    ]
+
+
+def _escaped(line: str) -> str:
+    return "".join(f"\\{c}" if c in "\\`*_{}[]<>#|!&~" else c for c in line)

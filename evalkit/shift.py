@@ -1,0 +1,108 @@
+"""Two runs' error categories side by side: what grew, what shrank, with paired intervals. Pure.
+
+Only questions that both runs answered count. The runs may have been asked by different prompts, since that is what a
+reader may want to see; no verdict is given, and nothing here is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from evalkit.analyze import Category, categories_of, lens_of
+from evalkit.compare import Comparison, Item, compare_runs, pair_of, tag_of
+from evalkit.errors import NotComparable
+from evalkit.evaluate import TAG
+from evalkit.gate import decide
+from evalkit.types import Row, Run, Severity
+from evalkit.verdict import Check
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """One error category in both runs."""
+
+    category: str
+    """The category."""
+    severity: Severity
+    """What most of its tags have, in the second run where it has any."""
+    check: Check
+    """Shares in points, the paired change and its interval; `broken` counts questions that gained the error."""
+    cost: float
+    """Its priority in the run where it costs more: the order of the table."""
+
+    @property
+    def sign(self) -> int:
+        """Return 1 where the interval lies above no change (more errors), -1 below it, 0 where it holds it."""
+        low, high = self.check.ci95 or (0.0, 0.0)  # positive is better
+        return (high < 0) - (low > 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Shifts:
+    """The errors of two runs of one suite."""
+
+    comparison: Comparison
+    """The questions that both runs answered."""
+    shifts: tuple[Shift, ...]
+    """A category each, the costliest first."""
+    left_out: int
+    """Questions that one of the runs did not answer, or that it lacks."""
+
+    @property
+    def clean(self) -> tuple[int, int]:
+        """Return how many questions each run answered without any error."""
+        sides = [(i.baseline, i.candidate) for i in self.comparison.items]
+        before, after = (sum(not any(row.tags for row in side[n]) for side in sides) for n in (0, 1))
+        return before, after
+
+    def gained(self, category: str) -> list[Item]:
+        """Return the questions whose answers have an error in the second run alone."""
+        return [i for i in self.comparison.items if _has(i.candidate, category) and not _has(i.baseline, category)]
+
+    def lost(self, category: str) -> list[Item]:
+        """Return the questions whose answers have an error in the first run alone."""
+        return [i for i in self.comparison.items if _has(i.baseline, category) and not _has(i.candidate, category)]
+
+
+def shifts_of(baseline: Run, candidate: Run, costs: Mapping[str, float] | None = None) -> Shifts:
+    """Return how the errors of two runs differ; other prompts of the same questions are allowed, and noted.
+
+    Raises:
+        NotComparable: the runs are not of the same questions and taggers, or share no answered question.
+    """
+    whole = compare_runs(baseline, candidate, tolerate=("template",))
+    items = tuple(found for item in whole.items if (found := _answered(item)))
+    if not items:
+        raise NotComparable(f"runs {baseline.id} and {candidate.id} share no answered question; nothing can be compared")
+    both = replace(whole, items=items)
+    before = _categories([row for item in items for row in item.baseline], baseline, costs)
+    after = _categories([row for item in items for row in item.candidate], candidate, costs)
+    return Shifts(both, _shifts(both, before, after), len(whole.items) - len(items))
+
+
+def _shifts(both: Comparison, before: Mapping[str, Category], after: Mapping[str, Category]) -> tuple[Shift, ...]:
+    pairs = [
+        replace(pair_of(both, TAG + name, tag_of(name), both.cluster_key), role="watch", direction="down", margin=1.0)
+        for name in both.categories
+    ]
+    found = []
+    for name, check in zip(both.categories, decide(pairs).checks, strict=True):
+        one, other = before.get(name), after.get(name)
+        severity = next(c.severity for c in (other, one) if c)
+        found.append(Shift(name, severity, check, max(c.priority for c in (one, other) if c)))
+    return tuple(sorted(found, key=lambda s: (-s.cost, s.category)))
+
+
+def _answered(item: Item) -> Item | None:
+    """Return an item with its answered trials; None where a side has none."""
+    sides = [tuple(row for row in rows if row.response.error is None) for rows in (item.baseline, item.candidate)]
+    return Item(item.example, *sides) if all(sides) else None
+
+
+def _categories(rows: Sequence[Row], run: Run, costs: Mapping[str, float] | None) -> dict[str, Category]:
+    return {c.name: c for c in categories_of(rows, lens_of(run, costs))}
+
+
+def _has(rows: Sequence[Row], category: str) -> bool:
+    return any(tag.category == category for row in rows for tag in row.tags)
