@@ -156,7 +156,7 @@ def analyze(rows: Sequence[Row], lens: Lens) -> Analysis:
         errors=len(rows) - len(answered),
         clean=sum(not _explained(row) for row in answered),
         primary=lens.primary,
-        metrics=tuple(metric_of(rows, name) for name in score_names(rows)),
+        metrics=(*(metric_of(rows, name) for name in score_names(rows)), *_macro(rows, lens.primary)),
         categories=categories_of(answered, lens),
         slices=_slices(answered, lens),
         unclassified=tuple(row for row in answered if failed(row, lens.primary) and not _explained(row)),
@@ -181,6 +181,25 @@ def failed(row: Row, primary: str) -> bool:
     """Say whether the primary metric calls an answer wrong (below one half); an unscored one is not called anything."""
     score = row.score(primary)
     return score is not None and score.value is not None and score.value < 0.5
+
+
+def tagged(run: Run) -> bool:
+    """Say whether any tagger looked at the answers; without one, an answer without tags means nothing."""
+    return bool(run.manifest["identity"]["taggers"] != "[]")
+
+
+def _macro(rows: Sequence[Row], primary: str) -> tuple[Metric, ...]:
+    """Return the mean of the tasks' means, where a run holds several tasks: small tasks weigh as much as large ones."""
+    tasks: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        score = row.score(primary)
+        if "task" in row.example.meta and score and score.value is not None:
+            tasks[str(row.example.meta["task"])].append(score.value)
+    if len(tasks) < 2:
+        return ()
+    values = sum(map(len, tasks.values()))
+    estimate = estimate_of([(task, fmean(found)) for task, found in tasks.items()])
+    return (Metric(f"{primary}, macro over {len(tasks)} tasks", estimate, values, len(rows) - values),)
 
 
 def metric_of(rows: Sequence[Row], name: str) -> Metric:

@@ -11,22 +11,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from evalkit.differences import refuse_differences, remarks_on
 from evalkit.errors import NotComparable
 from evalkit.types import Example, Row, Run
 from evalkit.verdict import MetricPair
 
-MUST_AGREE: Mapping[str, str] = {
-    "suite": "the suite",
-    "data_digest": "the examples (another version of the suite, or another --limit)",
-    "template": "the prompt template",
-    "scorers": "the scorers",
-    "taggers": "the taggers",
-    "judge": "the judge",
-    "judge_prompt": "the judge's prompt",
-}
-"""Field of the identity -> what it stands for; runs that differ in one of these are not compared."""
-MAY_DIFFER = ("model.", "plan", "judge.", "suite_digest")
-"""Beginnings of identity fields whose difference needs no remark."""
 SLICE_ITEMS, SLICE_VALUES = 10, 30
 """A slice is compared from so many items on, a key of meta only up to so many values."""
 
@@ -160,7 +149,7 @@ def compare_runs(baseline: Run, candidate: Run, tolerate: Collection[str] = ()) 
     """
     if baseline.id == candidate.id:
         raise NotComparable(f"{baseline.id} is given twice; a run cannot be judged by itself")
-    unlike = _differences(baseline, candidate, tolerate)
+    unlike = refuse_differences(baseline, candidate, tolerate)
     before, after = _by_example(baseline), _by_example(candidate)
     if not before.keys() & after.keys():
         raise NotComparable(f"runs {baseline.id} and {candidate.id} share no example; nothing can be compared")
@@ -177,7 +166,7 @@ def compare_runs(baseline: Run, candidate: Run, tolerate: Collection[str] = ()) 
         margin=float(margin) if margin not in (None, "", "None") else None,
         models=(_model(baseline), _model(candidate)),
         tagged=identity.get("taggers", "default") not in ("", "[]"),
-        remarks=_remarks(baseline, candidate),
+        remarks=remarks_on(baseline, candidate),
         unlike=unlike,
     )
 
@@ -278,33 +267,5 @@ def _example(key: str, *runs: Mapping[str, tuple[Row, ...]]) -> Example:
     return next(run[key][0].example for run in runs if key in run)
 
 
-def _differences(baseline: Run, candidate: Run, tolerate: Collection[str]) -> tuple[str, ...]:
-    """Return what differs and is tolerated, a line each; refuse what is not."""
-    before, after = baseline.manifest["identity"], candidate.manifest["identity"]
-    found = []
-    for key, what in MUST_AGREE.items():
-        if before.get(key, "") != after.get(key, ""):
-            mend = "`evalkit score RUN` judges one anew" if key in ("scorers", "taggers") else "run one of them anew"
-            values = f"{_short(before.get(key))} and {_short(after.get(key))}"
-            if key not in tolerate:
-                raise NotComparable(f"runs {baseline.id} and {candidate.id} differ in {what}: {values}; {mend}")
-            prompts = [_short(run.rows[0].response.sent) for run in (baseline, candidate)] if key == "template" else []
-            found.append(f"{what}: {' and '.join(prompts) if len(set(prompts)) > 1 else values}")
-    return tuple(found)
-
-
-def _remarks(baseline: Run, candidate: Run) -> tuple[str, ...]:
-    before, after = baseline.manifest["identity"], candidate.manifest["identity"]
-    keys = [k for k in sorted({*before, *after}) if not k.startswith(MAY_DIFFER) and before.get(k) != after.get(k)]
-    return tuple(
-        f"{key}: {_short(before.get(key))} and {_short(after.get(key))}" for key in keys if key not in MUST_AGREE
-    )
-
-
 def _model(run: Run) -> str:
     return str(run.manifest.get("settings", {}).get("model", ""))
-
-
-def _short(value: object) -> str:
-    text = "nothing" if value in (None, "") else str(value)
-    return text if len(text) <= 60 else text[:57] + "…"

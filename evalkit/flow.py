@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,9 @@ def resume(path: str | Path, *, retry_errors: bool = False, progress: Progress |
         for made in ("scored", "imported"):
             if made in folder.manifest:
                 raise RunError(f"{path}: its answers were {made}, no model was asked; there is nothing to resume")
-        jobs, backend, plan = _prepare(RunSettings.of(folder.manifest["settings"]))
+        settings = RunSettings.of(folder.manifest["settings"])
+        measured = folder.manifest["identity"].get("model.batch_tokens")
+        jobs, backend, plan = _prepare(replace(settings, batch_tokens=int(measured) if measured else None))
         job = next((job for job in jobs if job.suite.name == folder.manifest["identity"]["suite"]), jobs[0])
         folder.check_identity(identity_of(job.suite, job.assessor, backend.identity, plan))
         job.folder = folder

@@ -74,7 +74,7 @@ def shifts_of(baseline: Run, candidate: Run, costs: Mapping[str, float] | None =
     whole = compare_runs(baseline, candidate, tolerate=("template",))
     items = tuple(found for item in whole.items if (found := _answered(item)))
     if not items:
-        raise NotComparable(f"runs {baseline.id} and {candidate.id} share no answered question; nothing can be compared")
+        raise NotComparable(f"runs {baseline.id} and {candidate.id} share no answered question; nothing to compare")
     both = replace(whole, items=items)
     before = _categories([row for item in items for row in item.baseline], baseline, costs)
     after = _categories([row for item in items for row in item.candidate], candidate, costs)

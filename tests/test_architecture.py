@@ -26,7 +26,7 @@ LAYERS = (
     "registry",
     "jsonl codec stats variety verdict frames hub",
     "examples data prompt journal settings catalogue paired scorers taggers",
-    "suite record models assess analyze evidence",
+    "suite record models assess analyze evidence differences",
     "backends identity gate harness",
     "flow run policy compare engines",
     "score importer evaluate baseline merge noise review",

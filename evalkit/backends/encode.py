@@ -51,6 +51,19 @@ class PairEncoder:
         tail = self._plain(continuation) if self.separate else self.encode(context + continuation)[len(head) :]
         return self._fit(head, tail)
 
+    def windows(self, text: str) -> list[Encoded]:
+        """Cut a whole text into pairs that score each of its tokens once, with all the context that fits the limit.
+
+        As lm-eval's rolling windows: the first begins after the prefix token, each later one sees up to `limit` tokens.
+        """
+        tokens = tuple(self.encode(text))
+        size = self.limit or max(1, len(tokens))
+        pairs = [Encoded((self.prefix_token,), tokens[:size])] if tokens else []
+        for begin in range(size, len(tokens), size):
+            end = min(begin + size, len(tokens))
+            pairs.append(Encoded(tokens[end - size - 1 : begin], tokens[begin:end]))
+        return pairs
+
     def encode(self, text: str) -> list[int]:
         """Encode a text with the tokenizer's special tokens, unless it begins with the start token already."""
         if text.startswith(self.tokenizer.decode(self.prefix_token)):

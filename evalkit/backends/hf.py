@@ -6,6 +6,9 @@ Tokenizer and config are read at once, so that a prompt that cannot be made fail
 from __future__ import annotations
 
 import hashlib
+import itertools
+import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -13,13 +16,19 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
+from evalkit.backends import families
 from evalkit.backends.decode import Completion, Decoder
+from evalkit.backends.encode import Encoded, PairEncoder
+from evalkit.backends.forest import Batch, plan_pairs
+from evalkit.backends.plain import ChoiceScore
 from evalkit.backends.quiet import quiet
+from evalkit.backends.tree import TreeScorer, measure_budget
 from evalkit.errors import ModelError
 from evalkit.models import Checkpoint
 from evalkit.registry import load
 from evalkit.types import Request, Response, Tick, no_tick
 
+_log = logging.getLogger(__name__)
 BATCH_TOKENS = 16384
 """Sum of max_new_tokens in one planned batch: what a killed process loses at most."""
 
@@ -35,7 +44,8 @@ class HfBackend:
         Raises:
             ModelError: they cannot be read, or the architecture is unknown.
         """
-        self.checkpoint = checkpoint
+        self.checkpoint, self.batch_tokens = checkpoint, batch_tokens
+        self._batches: dict[tuple[Request, ...], Batch] = {}
         try:
             with quiet():
                 self.config = AutoConfig.from_pretrained(checkpoint.folder, trust_remote_code=False)
@@ -45,13 +55,14 @@ class HfBackend:
         self.device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
         self.dtype = torch.float32 if self.device == "cpu" else torch.bfloat16
 
-    @cached_property
+    @property
     def identity(self) -> Mapping[str, str]:
-        """Name weights, template, precision, device and threads."""
+        """Name weights, template, precision, device, threads, and the budget of a scoring batch once it is measured."""
         template = self.tokenizer.chat_template or ""
         return {
             "backend": "hf",
-            "model_digest": self.checkpoint.digest(),
+            "model_digest": self._digest,
+            "batch_tokens": str(self.batch_tokens or ""),
             "architecture": ",".join(self.config.architectures or [self.config.model_type]),
             "dtype": str(self.dtype).removeprefix("torch."),
             "device": self.device,
@@ -59,6 +70,10 @@ class HfBackend:
             "threads": str(torch.get_num_threads()),
             "chat_template": hashlib.sha256(str(template).encode()).hexdigest()[:16] if template else "",
         }
+
+    @cached_property
+    def _digest(self) -> str:
+        return self.checkpoint.digest()
 
     @cached_property
     def model(self) -> Any:
@@ -85,7 +100,22 @@ class HfBackend:
     def decoder(self) -> Decoder:
         """Build the decoder, which checks itself against the plain forward pass."""
         with quiet():
-            return Decoder(self.model, self.eos)
+            decoder = Decoder(self.model, self.eos)
+        if decoder.fallback:
+            _log.warning("%s: answers are decoded one at a time (%s)", self.checkpoint.name, decoder.fallback)
+        return decoder
+
+    @cached_property
+    def scorer(self) -> TreeScorer:
+        """Build the scorer of choices for the budget that the plan was made with."""
+        assert self.batch_tokens is not None
+        return TreeScorer(self.model, self.batch_tokens)
+
+    @cached_property
+    def encoder(self) -> PairEncoder:
+        """Build the encoder of (context, continuation) pairs."""
+        separate = bool(self.config.is_encoder_decoder)
+        return PairEncoder(self.tokenizer, families.context_limit(self.config), separate=separate)
 
     @property
     def eos(self) -> tuple[int, ...]:
@@ -95,12 +125,14 @@ class HfBackend:
         return tuple(sorted({i for i in (*ids, self.tokenizer.eos_token_id) if i is not None}))
 
     def plan(self, requests: Sequence[Request]) -> Sequence[Sequence[int]]:
-        """Cut into batches of consecutive requests, by the tokens they may generate or as the tree scorer says."""
+        """Cut into batches: of consecutive requests by the tokens they may generate, of choices by their token tree."""
         if any(request.messages for request in requests) and not self.tokenizer.chat_template:
             raise ModelError(
                 f"{self.checkpoint.name} has no chat template, and the suite asks by chat; set chat = false and a "
                 "template (--set chat=false), or save the tokenizer with its template"
             )
+        if requests and requests[0].kind == "choose":
+            return self._planned_choices(requests)
         batches: list[list[int]] = []
         room = 0
         for index, request in enumerate(requests):
@@ -113,7 +145,8 @@ class HfBackend:
 
     def respond(self, requests: Sequence[Request], tick: Tick = no_tick) -> Iterator[Response]:
         """Answer one batch; `tick` is called as each answer ends, in whatever order."""
-        yield from self._generated(requests, tick)
+        batch = self._batches.get(tuple(requests))
+        yield from self._chosen(requests, batch, tick) if batch else self._generated(requests, tick)
 
     def sent(self, request: Request) -> str:
         """Return the exact text that the model is given."""
@@ -125,6 +158,59 @@ class HfBackend:
         except Exception as fault:  # templates raise errors of their own, for instance on a role they do not know
             raise ModelError(f"{self.checkpoint.name}: its chat template refuses the prompt: {_line(fault)}") from None
         return str(text)
+
+    def _planned_choices(self, requests: Sequence[Request]) -> list[list[int]]:
+        """Plan all pairs of (context, continuation) on one token tree; requests of one context stay together."""
+        if self.batch_tokens is None:
+            self.batch_tokens = measure_budget(self.model)
+        pairs, owners, labels = [], [], []
+        for index, request in enumerate(requests):
+            for encoded in self._pairs(request):
+                pairs.append((encoded.context, encoded.continuation))
+                owners.append(index)
+                labels.append((request.messages, request.contexts or request.prompt))
+        planned = []
+        for batch in plan_pairs(pairs, self.batch_tokens, labels).batches:
+            members = list(dict.fromkeys(owners[place] for place in sorted(batch.indices)))
+            self._batches[tuple(requests[index] for index in members)] = batch
+            planned.append(members)
+        return planned
+
+    def _pairs(self, request: Request) -> list[Encoded]:
+        """Encode the choices of a request, each with its context; a rolling text becomes one pair per window."""
+        if request.rolling:
+            return [window for text in request.choices for window in self.encoder.windows(text)]
+        contexts = request.contexts or (self.sent(request),) * len(request.choices)
+        return [self.encoder.encode_pair(c, choice) for c, choice in zip(contexts, request.choices, strict=True)]
+
+    def _chosen(self, requests: Sequence[Request], batch: Batch, tick: Tick) -> Iterator[Response]:
+        """Score one batch of the plan; its pairs stand in the order of the requests."""
+        before, order = self.scorer.fallback, sorted(range(len(batch.indices)), key=batch.indices.__getitem__)
+        found = self.scorer.score(batch)
+        if self.scorer.fallback and not before:
+            _log.warning("%s: choices are scored the plain way (%s)", self.checkpoint.name, self.scorer.fallback)
+        scores = iter([found[place] for place in order])
+        for request in requests:
+            tick()
+            encoded = self._pairs(request)
+            own = list(itertools.islice(scores, len(encoded)))
+            yield self._choice_response(request, encoded, own)
+
+    def _choice_response(self, request: Request, encoded: Sequence[Encoded], own: Sequence[ChoiceScore]) -> Response:
+        """Return the response of one request from the scores of its pairs."""
+        sizes = [len(self.encoder.windows(text)) for text in request.choices] if request.rolling else [1] * len(own)
+        parts = [own[sum(sizes[:i]) : sum(sizes[: i + 1])] for i in range(len(sizes))]
+        logprobs = tuple(sum(score.logprob for score in part) for part in parts)
+        failed = not all(map(math.isfinite, logprobs))
+        return Response(
+            finish="error" if failed else "stop",
+            error="nan_logits" if failed else None,
+            sent=request.contexts[0] if request.contexts else self.sent(request),
+            choice_logprobs=() if failed else logprobs,
+            choice_greedy=() if failed else tuple(all(score.greedy for score in part) for part in parts),
+            prompt_tokens=max((len(pair.context) for pair in encoded), default=0),
+            truncated_tokens=max((pair.truncated for pair in encoded), default=0),
+        )
 
     def _generated(self, requests: Sequence[Request], tick: Tick) -> Iterator[Response]:
         texts = [self.sent(request) for request in requests]

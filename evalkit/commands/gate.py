@@ -13,7 +13,7 @@ import click
 from evalkit.baseline import STORE, count_attempt, find_baseline, history, list_baselines, set_baseline
 from evalkit.commands.options import colored, emit, policy_of
 from evalkit.compare import Comparison, compare_runs
-from evalkit.errors import EvalkitError, NotComparable
+from evalkit.errors import EvalkitError, NotComparable, Unfinished
 from evalkit.evaluate import evaluate
 from evalkit.jsonl import collector_paused
 from evalkit.plan import noise_of, plan_gate
@@ -24,7 +24,7 @@ from evalkit.report import gate_json, gate_markdown, github, junit
 from evalkit.report import plan as plans
 from evalkit.report.visible import one_line
 from evalkit.types import Run
-from evalkit.verdict import Verdict
+from evalkit.verdict import Check, Verdict
 
 
 @click.command()
@@ -80,7 +80,12 @@ def gate(
     if not candidate:
         raise EvalkitError("no candidate: give --candidate RUN")
     with collector_paused():
-        verdict, pairs = _judged(name, candidate, anchor or policy.anchor, policy)
+        try:
+            verdict, pairs = _judged(name, candidate, anchor or policy.anchor, policy)
+        except (NotComparable, Unfinished) as fault:
+            refused = Check("gate", "runs", "ERROR", reason=str(fault))
+            _write(Verdict("ERROR", (refused,)), (), files)  # no file of an earlier gate may pass for this one's
+            raise
         emit(shown.render_gate(verdict, pairs, color=colored(), examples=examples), None)
         _write(verdict, pairs, files)
     return verdict.exit_code

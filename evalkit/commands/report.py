@@ -1,16 +1,23 @@
-"""`evalkit report` and `evalkit errors`."""
+"""`evalkit report` and `evalkit errors`, of one run or of two."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from evalkit.commands.options import colored, costs_of, emit
+from evalkit.commands.options import colored, costs_of, emit, policy_of
+from evalkit.compare import compare_runs
 from evalkit.errors import EvalkitError
+from evalkit.evaluate import evaluate
 from evalkit.record import read_run
 from evalkit.registry import did_you_mean, lookup
-from evalkit.report import terminal
+from evalkit.report import comparison, gate_json, gate_markdown, shifts, terminal
 from evalkit.report.pick import View
+from evalkit.shift import shifts_of
+from evalkit.types import Run
 
+OF_TWO = ("terminal", "md", "json")
 severity = click.option(
     "--severity",
     "costs",
@@ -22,33 +29,74 @@ severity = click.option(
 
 @click.command()
 @click.argument("run")
-@click.option("--format", "form", default="terminal", help="terminal, md, json or svg.  [default: terminal]")
+@click.argument("run2", required=False)
+@click.option("--format", "form", default="terminal", help="terminal, md, json or svg (one run).  [default: terminal]")
 @click.option("-o", "--output", metavar="FILE", help="Write to FILE instead of stdout.")
 @click.option("--examples", type=click.IntRange(0), default=3, help="Answers shown per category.", show_default=True)
 @severity
-def report(run: str, form: str, output: str | None, examples: int, costs: tuple[str, ...]) -> None:
-    """Write the report of RUN."""
-    view = View(examples=examples, costs=costs_of(costs))
-    render = lookup("reports", form)
-    options = {"color": colored()} if form == "terminal" and output is None else {}
-    emit(render(read_run(run), view, **options), output)
+def report(run: str, run2: str | None, form: str, output: str | None, examples: int, costs: tuple[str, ...]) -> None:
+    """Write the report of RUN, or how RUN2 differs from it.
+
+    Of two runs, json is the gate's verdict. Runs that were asked by different prompts are only shown side by side.
+    """
+    view, render, color = View(examples=examples, costs=costs_of(costs)), lookup("reports", form), False
+    if form == "terminal" and output is None:
+        color = colored()
+    if run2 is not None:
+        emit(_of_two(read_run(run), read_run(run2), form, view, color=color), output)
+    else:
+        emit(render(read_run(run), view, **({"color": color} if form == "terminal" else {})), output)
 
 
 @click.command()
 @click.argument("run")
+@click.argument("run2", required=False)
 @click.option("--category", metavar="C", default="", help="Show this category alone.")
-@click.option("--slice", "slice_key", metavar="KEY", default="", help="Show the slices by this key of meta.")
+@click.option("--slice", "slice_key", metavar="KEY", default="", help="Show the slices by this key of meta (one run).")
 @click.option("--top", type=click.IntRange(0), default=5, help="Categories shown with answers.", show_default=True)
 @click.option("--examples", type=click.IntRange(0), default=5, help="Answers shown per category.", show_default=True)
 @severity
-def errors(run: str, category: str, slice_key: str, top: int, examples: int, costs: tuple[str, ...]) -> None:
-    """Show the error categories of RUN, ranked by what they cost, with evidence."""
-    found = read_run(run)
-    known = {tag.category for row in found.rows for tag in row.tags}
-    if category and category not in known:
-        raise EvalkitError(f"no answer of {run} has the error {category!r}{did_you_mean(category, known)}")
-    if slice_key and not any(slice_key in row.example.meta for row in found.rows):
-        keys = {key for row in found.rows for key in row.example.meta}
-        raise EvalkitError(f"no answer of {run} has {slice_key!r} in its meta{did_you_mean(slice_key, keys)}")
-    view = View(examples=examples, top=top, category=category, slice_key=slice_key, costs=costs_of(costs))
-    emit(terminal.render(found, view, color=colored()), None)
+def errors(run: str, run2: str | None, costs: tuple[str, ...], **shown: Any) -> None:
+    """Show the error categories of RUN, ranked by what they cost, with evidence; with RUN2, those of both side by side.
+
+    Two runs are of the same questions and taggers; their prompts may differ, which is noted.
+    """
+    view, found = View(costs=costs_of(costs), **shown), read_run(run)
+    if run2 is None:
+        _refuse_unknown(run, [found], view)
+        emit(terminal.render(found, view, color=colored()), None)
+    else:
+        other = read_run(run2)
+        _refuse_unknown(f"{run} or {run2}", [found, other], view)
+        emit(shifts.render(shifts_of(found, other, view.costs), view, color=colored()), None)
+
+
+def _refuse_unknown(given: str, runs: list[Run], view: View) -> None:
+    """Refuse a category or a key of meta that no answer has, with what they have."""
+    rows = [row for run in runs for row in run.rows]
+    known = {tag.category for row in rows for tag in row.tags}
+    if view.category and view.category not in known:
+        raise EvalkitError(f"no answer of {given} has the error {view.category!r}{did_you_mean(view.category, known)}")
+    if view.slice_key and len(runs) > 1:
+        raise EvalkitError("--slice goes with one run; `evalkit compare` shows the slices of two")
+    keys = {key for row in rows for key in row.example.meta}
+    if view.slice_key and view.slice_key not in keys:
+        hint = did_you_mean(view.slice_key, keys)
+        raise EvalkitError(f"no answer of {given} has {view.slice_key!r} in its meta{hint}")
+
+
+def _of_two(before: Run, after: Run, form: str, view: View, *, color: bool) -> str:
+    """Return the comparison of two runs; where the prompts differ nothing is judged, and only errors are shown."""
+    if form not in OF_TWO:
+        raise EvalkitError(f"--format {form} shows one run; for two give one of {', '.join(OF_TWO)}")
+    pair = compare_runs(before, after, tolerate=() if form == "json" else ("template",))
+    side_by_side = shifts_of(before, after, view.costs) if form != "json" else None
+    if pair.unlike and side_by_side:
+        return shifts.markdown(side_by_side, view) if form == "md" else shifts.render(side_by_side, view, color=color)
+    verdict = evaluate([pair], policy_of(None))
+    if side_by_side is None:
+        return gate_json.render(verdict)
+    if form == "md":
+        errors = shifts.markdown(side_by_side, view)
+        return f"{gate_markdown.render(verdict, [pair], examples=view.examples)}\n{errors}"
+    return comparison.render_gate(verdict, [pair], color=color, examples=view.examples)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from evalkit.analyze import Analysis, Category, Estimate, analyze, lens_of
+from evalkit.analyze import Analysis, Category, Estimate, analyze, lens_of, tagged
 from evalkit.report.advice import advice
 from evalkit.report.pick import Excerpt, View, evidence, excerpt
 from evalkit.report.visible import one_line
@@ -23,7 +23,7 @@ def render(run: Run, view: View | None = None) -> str:
             lines += ["", f"### {plain(category.name)}", "", *_evidence(run, category, view)]
     if notes := run.summary.get("notes"):
         lines += ["", "## Bounds and tools", "", *(f"- {plain(str(note))}" for note in notes)]
-    if found.unclassified:
+    if found.unclassified and tagged(run):
         lines += ["", f"## Wrong, and no error found in it: {len(found.unclassified)}", ""]
         lines += [
             f"- {code(r.example.id)} {code(r.example.question, 120)}: {code(r.response.text, 200)}"

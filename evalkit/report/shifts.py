@@ -122,7 +122,7 @@ def _verdicts(shifts: Sequence[Shift], shown: Callable[[str], str]) -> list[str]
 
 
 def _evidence(found: Shifts, shift: Shift) -> Iterator[tuple[str, list[Row], dict[str, str]]]:
-    """Yield a title, the answers that show the error, and the other run's answers by id: new ones, or else gone ones."""
+    """Yield a title, the answers that show the error, and the other run's answers by id: the new ones, or the gone."""
     gained, lost = found.gained(shift.category), found.lost(shift.category)
     name = one_line(shift.category, 40)
     if gained and len(gained) >= len(lost):

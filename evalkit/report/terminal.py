@@ -14,7 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from evalkit.analyze import Analysis, Category, Estimate, analyze, lens_of
+from evalkit.analyze import Analysis, Category, Estimate, analyze, lens_of, tagged
 from evalkit.report.advice import advice
 from evalkit.report.pick import View, evidence, excerpt
 from evalkit.report.visible import one_line
@@ -54,7 +54,7 @@ def layout(run: Run, view: View, *, mark: bool) -> Group:
     parts: list[RenderableType] = [*_head(run, found), _GAP, _metrics(found)]
     if found.categories:
         parts += [_GAP, _errors(found), *_notes(run, found, view), *_category_parts(run, found, view, mark)]
-    parts += [*_unclassified(found), *_slices(found, view)]
+    parts += [*(_unclassified(found) if tagged(run) else ()), *_slices(found, view)]
     return Group(*parts)
 
 
@@ -69,7 +69,9 @@ def _head(run: Run, found: Analysis) -> list[RenderableType]:
         line.append(f" · {one_line(worst.name)} costs most")
     split = one_line(run.manifest["identity"]["split"])
     about = Text(f"model {one_line(run.model, 60)} · run {one_line(run.id)} · {split}", "dim")
-    return [line, about]
+    cut = sum(row.response.truncated_tokens > 0 for row in run.rows)
+    warning = [Text(f"{_count(cut, 'prompt')} cut at the left to fit the model's context", "yellow")] if cut else []
+    return [line, about, *warning]
 
 
 def _metrics(found: Analysis) -> Table:

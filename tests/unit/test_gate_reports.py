@@ -195,9 +195,9 @@ def test_junit_maps_every_verdict(outcome: str, element: str) -> None:
 def test_junit_counts_and_names_broken_items() -> None:
     found = runs()
     root = ET.fromstring(junit.render(evaluate([found]), [found]))
-    assert {k: root.get(k) for k in ("tests", "failures", "errors", "skipped")} == {
-        "tests": "1", "failures": "1", "errors": "0", "skipped": "0",
-    }  # fmt: skip
+    counts = {"tests": "1", "failures": "1", "errors": "0"}
+    assert root.attrib == {"name": headline(evaluate([found])), **counts}
+    assert root[0].attrib == {"name": "docs_qa", **counts, "skipped": "0"}
     (failure,) = root.iter("failure")
     assert "q0 [repetition]: yes an answer -> no an answer" in (failure.text or "")
 
