@@ -185,7 +185,7 @@ def failed(row: Row, primary: str) -> bool:
 
 def tagged(run: Run) -> bool:
     """Say whether any tagger looked at the answers; without one, an answer without tags means nothing."""
-    return bool(run.manifest["identity"]["taggers"] != "[]")
+    return bool(run.manifest["identity"].get("taggers") != "[]")
 
 
 def _macro(rows: Sequence[Row], primary: str) -> tuple[Metric, ...]:
