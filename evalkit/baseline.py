@@ -108,10 +108,11 @@ def count_attempt(path: Path, candidate: Run, verdict: Verdict) -> int:
     """
     model = {k: v for k, v in sorted(candidate.manifest["identity"].items()) if k.startswith("model.")}
     key = {"baseline": verdict.baseline, "model": hashlib.sha256(dump(model).encode()).hexdigest()}
+    run = str(candidate.manifest.get("made", candidate.id))
     seen = {r["run"] for r in _read(path) if all(r.get(k) == v for k, v in key.items())} if path.is_file() else set()
-    if candidate.id not in seen:
-        _append(path, {**key, "run": candidate.id, "verdict": verdict.verdict, "day": _today()})
-    return len(seen | {candidate.id})
+    if run not in seen:
+        _append(path, {**key, "run": run, "verdict": verdict.verdict, "day": _today()})
+    return len(seen | {run})
 
 
 def _folders(store: Path) -> list[Path]:

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ def resume(path: str | Path, *, retry_errors: bool = False, progress: Progress |
                 raise RunError(f"{path}: its answers were {made}, no model was asked; there is nothing to resume")
         settings = RunSettings.of(folder.manifest["settings"])
         measured = folder.manifest["identity"].get("model.batch_tokens")
-        jobs, backend, plan = _prepare(replace(settings, batch_tokens=int(measured) if measured else None))
+        jobs, backend, plan = _prepare(settings, int(measured) if measured else None)
         job = next((job for job in jobs if job.suite.name == folder.manifest["identity"]["suite"]), jobs[0])
         folder.check_identity(identity_of(job.suite, job.assessor, backend.identity, plan))
         job.folder = folder
@@ -89,8 +89,11 @@ def resume(path: str | Path, *, retry_errors: bool = False, progress: Progress |
         return _complete(jobs, backend, plan, progress)
 
 
-def _prepare(settings: RunSettings) -> tuple[list[Job], Backend, Plan]:
-    """Read suites, build scorers and taggers, open the model, plan: what fails cheaply fails first."""
+def _prepare(settings: RunSettings, measured: int | None = None) -> tuple[list[Job], Backend, Plan]:
+    """Read suites, build scorers and taggers, open the model, plan: what fails cheaply fails first.
+
+    `measured` is the token budget that the run was planned with, where none was given.
+    """
     jobs = []
     for name in settings.suites:
         suite = read_suite(
@@ -104,7 +107,7 @@ def _prepare(settings: RunSettings) -> tuple[list[Job], Backend, Plan]:
         jobs.append(Job(suite, assessor, tuple(requests_of(suite, assessor.kind))))
     if twice := [name for name, n in Counter(job.suite.name for job in jobs).items() if n > 1]:
         raise SuiteError(f"two suites are called {twice[0]!r}; run them one after the other")
-    backend = load_backend(settings.model, {"batch_tokens": settings.batch_tokens})
+    backend = load_backend(settings.model, {"batch_tokens": settings.batch_tokens, "measured": measured})
     for job in jobs:
         for kind in sorted({request.kind for request in job.requests} - backend.kinds):
             raise ModelError(f"model {settings.model!r} cannot {kind} answers, as suite {job.suite.name!r} asks")

@@ -183,7 +183,8 @@ def _conclude(draft: Check, p_adj: float, level: float) -> Check:
     outcome: Outcome = "INCONCLUSIVE"
     if draft.lower > -draft.margin and draft.clusters >= FEWEST_CLUSTERS:
         outcome = "PASS"
-        notes += ["a drop is shown, but a smaller one than the margin"] * dropped
+        word = "drop" if draft.direction == "up" else "rise"
+        notes += [f"a {word} is shown, but a smaller one than the margin"] * dropped
     elif dropped:
         outcome = "FAIL"
     elif draft.clusters < FEWEST_CLUSTERS:

@@ -79,7 +79,8 @@ class Waiver:
 
     def __str__(self) -> str:
         """Return one line: what, until when, why, whose."""
-        what = f"{self.suite}/{self.metric}" if self.metric else f"{len(self.items)} items of {self.suite}"
+        items = f"{len(self.items)} item{'s' * (len(self.items) != 1)} of {self.suite}"
+        what = f"{self.suite}/{self.metric}" if self.metric else items
         return f"{what} until {self.until}: {self.reason}" + (f" ({self.owner})" if self.owner else "")
 
     def covers(self, suite: str) -> bool:

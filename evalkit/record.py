@@ -160,7 +160,8 @@ class RunFolder:
         try:
             path.mkdir(parents=True, exist_ok=True)
             _refuse_content(path)
-            return cls(path, {"schema": SCHEMA, "id": path.resolve().name, "status": "running", **manifest})
+            made = {"id": path.resolve().name, "made": new_run_id()}  # folders may share a name, runs do not
+            return cls(path, {"schema": SCHEMA, **made, "status": "running", **manifest})
         except FileExistsError:
             raise RunError(f"{path}: is a file; a run needs a folder") from None
         except OSError as fault:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from evalkit.record import RunFolder
 from evalkit.types import Example, Response, Row, Run, Score, Tag
 
 
@@ -80,3 +81,21 @@ def make_run() -> Callable[..., Run]:
         return Run(more.get("id", "20260101T000000-abcdef"), manifest, tuple(rows), {"rates": more.get("rates", {})})
 
     return build
+
+
+@pytest.fixture
+def write_run(tmp_path: Path) -> Callable[..., Path]:
+    """Write a finished run of suite `docs_qa` into tmp_path; more fields go to its identity."""
+
+    def write(name: str, rows: Iterable[Row], *, finished: bool = True, **identity: str) -> Path:
+        whole = {
+            "suite": "docs_qa", "primary": "match", "split": "held_out", "data_digest": "d1", "template": "t1",
+            "scorers": '["Match()"]', "taggers": '["Repetition()"]', **identity,
+        }  # fmt: skip
+        settings = {"model": f"models/{name}", "max_errors": 0}
+        with RunFolder.create(tmp_path / name, {"identity": whole, "settings": settings}) as run:
+            if finished:
+                run.finish(rows, {})
+        return tmp_path / name
+
+    return write

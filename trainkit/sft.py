@@ -12,49 +12,21 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from evalkit.models import Checkpoint
 from evalkit.registry import load
 from trainkit import manifest
 from trainkit.checkpoint import SETTINGS, STEPS, held, last_step, publish, read_json, save_model, saving, write_json, write_text
 from trainkit.config import read_toml, to_toml
-from trainkit.dataset import Reading, TrainRow, read_rows, split_rows
-from trainkit.encode import Encoded, Encoder
 from trainkit.errors import TrainError
-from trainkit.ledger import Ledger
-from trainkit.plan import Load, estimate, step_flops
+from trainkit.intake import Prepared, load_of, prepare
+from trainkit.plan import estimate
 from trainkit.probe import Probe, probe
 from trainkit.settings import SftSettings
 from trainkit.shapes import Shape, shape_of
-from trainkit.suites import dev_score, prompt_of
 
 RUN = "run.json"
 """In the steps' folder: what a resumed training must find unchanged."""
 _PATHS = ("data", "out", "eval_data")
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """Rows read and encoded; no weight is loaded yet."""
-
-    settings: SftSettings
-    """What was asked."""
-    checkpoint: Checkpoint
-    """The model to train."""
-    tokenizer: Any
-    """Its tokenizer."""
-    encoder: Encoder
-    """The prompt in its tokens."""
-    train: tuple[Encoded, ...]
-    """Rows to learn."""
-    dev: tuple[Encoded, ...]
-    """Rows of the evaluation loss."""
-    rows: Mapping[str, TrainRow]
-    """Row id -> row, of those to learn."""
-    ledger: Ledger
-    """What became of each row."""
-    digests: Mapping[str, str]
-    """sha256 of the data files, of the model, and of everything else that a resumed training must find unchanged."""
 
 
 @dataclass(frozen=True)
@@ -104,26 +76,6 @@ def resume(folder: str | Path, *, say: Say = lambda line: None, tell: Any = None
         return _train(prepared, last_step(out), say, tell)
 
 
-def prepare(settings: SftSettings) -> Prepared:
-    """Read rows, prompt and tokenizer, and encode: what fails cheaply fails first."""
-    reading = read_rows(settings.data, settings.input_key, settings.output_key, settings.bad_rows)
-    dev_reading = _dev_reading(settings)
-    spec = prompt_of(settings)
-    weights = "trainkit.weights:"
-    checkpoint: Checkpoint = load(f"{weights}find_base")(settings.model)
-    tokenizer = load(f"{weights}read_tokenizer")(checkpoint)
-    limit = load(f"{weights}limit_of")(load(f"{weights}read_config")(checkpoint), settings.max_tokens)
-    encoder = Encoder(spec, tokenizer, load(f"{weights}end_ids")(checkpoint, tokenizer), limit, settings.over_long)
-    kept, aside = split_rows(reading.rows, settings.eval_share)
-    ledger = Ledger(len(reading.rows) + len(reading.bad), dropped=dict(reading.bad), kept_aside=len(aside))
-    train = encoder.encode_all(kept, ledger)
-    dev = encoder.encode_all(dev_reading.rows if dev_reading else aside, Ledger())
-    _refuse_empty(settings, train, dev, ledger)
-    digests = manifest.digests(checkpoint, spec, reading, dev_reading)
-    rows = {row.id: row for row in kept}
-    return Prepared(settings, checkpoint, tokenizer, encoder, tuple(train), tuple(dev), rows, ledger, digests)
-
-
 def _train(prepared: Prepared, step: Path | None, say: Say, tell: Any) -> Outcome:
     """Load weights, train, write the checkpoint, look at what it answers."""
     settings, out = prepared.settings, Path(prepared.settings.out)
@@ -167,19 +119,6 @@ def _absolute(settings: SftSettings) -> SftSettings:
     return SftSettings(**{**given, **paths})
 
 
-def _dev_reading(settings: SftSettings) -> Reading | None:
-    if not settings.eval_data:
-        return None
-    return read_rows(settings.eval_data, settings.input_key, settings.output_key, settings.bad_rows)
-
-
-def _refuse_empty(settings: SftSettings, train: Sequence[Encoded], dev: Sequence[Encoded], ledger: Ledger) -> None:
-    if not sum(row.supervised for row in train):
-        raise TrainError(f"{settings.data}: no token is left to learn: {ledger.line()}")
-    if (settings.eval_data or settings.eval_share) and not dev:
-        raise TrainError("no row is left for the evaluation loss; give more rows, or a larger eval_share")
-
-
 def _warn_of_memory(shape: Shape, prepared: Prepared, say: Say) -> None:
     """Say so where the plan does not fit what is free, before anything is loaded."""
     need, free = estimate(shape, load_of(prepared)).total, manifest.free_memory()
@@ -188,19 +127,3 @@ def _warn_of_memory(shape: Shape, prepared: Prepared, say: Say) -> None:
             f"warning: this training needs about {need / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free; "
             f"`trainkit plan --model {prepared.settings.model}` shows cheaper settings"
         )
-
-
-def load_of(prepared: Prepared) -> Load:
-    """Return what the plan needs to know of a prepared training."""
-    s, rows = prepared.settings, prepared.train
-    longest = max(len(row.ids) for row in rows)
-    mean = sum(len(row.ids) for row in rows) / len(rows)
-    share = sum(row.supervised for row in rows) / sum(len(row.ids) for row in rows)
-    tokens = max(longest, min(s.batch_tokens, int(mean * s.batch_size)))
-    return Load(s.lora, s.lora_rank, optimizer=s.optimizer, tokens=tokens, supervised=share, checkpointing=s.gradient_checkpointing)
-
-
-def flops_of(prepared: Prepared, shape: Shape) -> tuple[float, float]:
-    """Return the operations of a step per token and per supervised token."""
-    bare = replace(load_of(prepared), supervised=0.0)
-    return step_flops(shape, bare, 1), (4 if prepared.settings.lora else 6) * shape.head

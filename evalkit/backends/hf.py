@@ -29,8 +29,9 @@ from evalkit.registry import load
 from evalkit.types import Request, Response, Tick, no_tick
 
 _log = logging.getLogger(__name__)
-BATCH_TOKENS = 16384
-"""Sum of max_new_tokens in one planned batch: what a killed process loses at most."""
+BATCH_TOKENS, ANSWERING = 1024, 16
+"""Tokens of a batch where none are given, and how many times that may be generated in one planned batch: what a killed
+process loses at most."""
 
 
 class HfBackend:
@@ -38,13 +39,13 @@ class HfBackend:
 
     kinds = frozenset({"generate", "choose"})
 
-    def __init__(self, checkpoint: Checkpoint, *, batch_tokens: int | None = None) -> None:
-        """Read config and tokenizer.
+    def __init__(self, checkpoint: Checkpoint, *, batch_tokens: int | None = None, measured: int | None = None) -> None:
+        """Read config and tokenizer; `measured` is the budget of scoring that an earlier process found.
 
         Raises:
             ModelError: they cannot be read, or the architecture is unknown.
         """
-        self.checkpoint, self.batch_tokens = checkpoint, batch_tokens
+        self.checkpoint, self.batch_tokens, self.measured = checkpoint, batch_tokens, batch_tokens or measured
         self._batches: dict[tuple[Request, ...], Batch] = {}
         try:
             with quiet():
@@ -62,7 +63,7 @@ class HfBackend:
         return {
             "backend": "hf",
             "model_digest": self._digest,
-            "batch_tokens": str(self.batch_tokens or ""),
+            "batch_tokens": str(self.measured or ""),
             "architecture": ",".join(self.config.architectures or [self.config.model_type]),
             "dtype": str(self.dtype).removeprefix("torch."),
             "device": self.device,
@@ -108,8 +109,8 @@ class HfBackend:
     @cached_property
     def scorer(self) -> TreeScorer:
         """Build the scorer of choices for the budget that the plan was made with."""
-        assert self.batch_tokens is not None
-        return TreeScorer(self.model, self.batch_tokens)
+        assert self.measured is not None
+        return TreeScorer(self.model, self.measured)
 
     @cached_property
     def encoder(self) -> PairEncoder:
@@ -138,7 +139,7 @@ class HfBackend:
         for index, request in enumerate(requests):
             if not batches or room < request.sampling.max_new_tokens:
                 batches.append([])
-                room = BATCH_TOKENS
+                room = ANSWERING * (self.batch_tokens or BATCH_TOKENS)
             batches[-1].append(index)
             room -= request.sampling.max_new_tokens
         return batches
@@ -161,8 +162,8 @@ class HfBackend:
 
     def _planned_choices(self, requests: Sequence[Request]) -> list[list[int]]:
         """Plan all pairs of (context, continuation) on one token tree; requests of one context stay together."""
-        if self.batch_tokens is None:
-            self.batch_tokens = measure_budget(self.model)
+        if self.measured is None:
+            self.measured = measure_budget(self.model)
         pairs, owners, labels = [], [], []
         for index, request in enumerate(requests):
             for encoded in self._pairs(request):
@@ -170,7 +171,7 @@ class HfBackend:
                 owners.append(index)
                 labels.append((request.messages, request.contexts or request.prompt))
         planned = []
-        for batch in plan_pairs(pairs, self.batch_tokens, labels).batches:
+        for batch in plan_pairs(pairs, self.measured, labels).batches:
             members = list(dict.fromkeys(owners[place] for place in sorted(batch.indices)))
             self._batches[tuple(requests[index] for index in members)] = batch
             planned.append(members)

@@ -32,7 +32,12 @@ from evalkit.types import Run
 )
 @click.option("--limit", type=int, metavar="N", help="Ask only the first N examples of each suite.")
 @click.option("--fewshot", type=int, metavar="N", help="Solved examples before each question (lm_eval suites).")
-@click.option("--batch-tokens", type=int, metavar="N", help="Tokens in one scoring batch; measured where not given.")
+@click.option(
+    "--batch-tokens",
+    type=int,
+    metavar="N",
+    help="Tokens of one scoring pass (else measured); 16 times as many may be written in a batch.",
+)
 @click.option(
     "--max-errors", default="0", metavar="N", help="Failed requests to tolerate: a count, or a share such as 0.01."
 )

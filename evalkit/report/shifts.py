@@ -52,7 +52,7 @@ def markdown(found: Shifts, view: View | None = None) -> str:
     """Return the table and the evidence as Markdown; foreign text stands in code spans only."""
     view = view or View()
     shifts = _chosen(found, view)
-    lines = [f"## {plain(_headline(found))}", "", *(f"> {_escaped(line)}" for line in _about(found))]
+    lines = [f"## {plain(_headline(found))}", "", *(f"- {_escaped(line)}" for line in _about(found))]
     if shifts:
         lines += ["", *grid(HEADER, [(plain(one_line(s.category)), *_cells(s)) for s in shifts]), "", f"{LEGEND}.", ""]
         lines += [f"- {line}" for line in _verdicts(shifts, plain)]
@@ -86,7 +86,8 @@ def _about(found: Shifts) -> Iterator[str]:
     for remark in c.remarks:
         yield f"note: the runs also differ in {one_line(remark)}"
     if found.left_out:
-        yield f"note: {found.left_out} more questions left out, which one run did not answer"
+        more = "1 more question" if found.left_out == 1 else f"{found.left_out} more questions"
+        yield f"note: {more} left out, unanswered in one of the runs"
     if not c.tagged:
         yield "note: no tagger looked for errors"
 

@@ -1,0 +1,1 @@
+"""The commands of `trainkit`, a module each: parse, call one function, print."""
