@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -99,3 +102,57 @@ def write_run(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / name
 
     return write
+
+
+WORDS = [f"w{i * 7919 % 3001:04}" for i in range(3001)]
+MEASURED = """\
+import resource, sys, time
+from evalkit.cli import call
+began = time.perf_counter()
+code = call(sys.argv[1:])
+wall, usage = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF)
+heavy = {"torch", "transformers", "datasets", "lm_eval", "pandas", "peft", "scipy"} & set(sys.modules)
+print(code, wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, *heavy, file=sys.stderr)
+"""
+
+
+@pytest.fixture
+def big_runs(write_run: Callable[..., Path]) -> Callable[[int], list[Path]]:
+    """Write two runs of `count` questions, 1.2 kB a row: three scores, errors in 30 %, 12 topics; 5 % of answers flip."""
+
+    def rows(count: int, seed: int) -> Iterator[Row]:
+        own, shared = random.Random(seed), random.Random(1)
+        for i in range(count):
+            question, target = (" ".join(shared.choices(WORDS, k=k)) for k in (12, 30))
+            meta = {"topic": f"topic {shared.randrange(12)}", "source": f"page {i // 20}"}
+            right = (shared.random() < 0.6) != (own.random() < 0.05)
+            answer = target if right else " ".join(own.choices(WORDS, k=50))
+            name = own.choice(("repetition", "too_long", "misspelling", "low_overlap")) if own.random() < 0.3 else ""
+            yield Row(
+                Example(f"q{i:06}", question, (target,), (), meta),
+                Response(answer, sent=f"<|im_start|>user\n{question}<|im_end|>\n", tokens=50, target_tokens=(30,)),
+                0,
+                (
+                    Score("match", float(right), answer[:20], "equal"),
+                    Score("exact", float(right)),
+                    Score("fuzzy", own.random()),
+                ),
+                (Tag(name, "major", "12 of 50 words", (3, 9), 0.9),) if name else (),
+                name or None,
+            )
+
+    return lambda count: [write_run(name, rows(count, seed)) for name, seed in (("base", 2), ("cand", 3))]
+
+
+@pytest.fixture
+def measured(tmp_path: Path) -> Callable[..., tuple[int, float, float, float, list[str]]]:
+    """Run a command in a process of its own; return code, seconds, CPU seconds, peak MB, heavy modules loaded."""
+
+    def run(*arguments: str) -> tuple[int, float, float, float, list[str]]:
+        done = subprocess.run(
+            [sys.executable, "-c", MEASURED, *arguments], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        code, wall, cpu, peak, *heavy = done.stderr.split()
+        return int(code), float(wall), float(cpu), float(peak), heavy
+
+    return run

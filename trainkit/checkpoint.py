@@ -84,8 +84,11 @@ def last_step(out: Path) -> Path | None:
     return max(found)[1] if found else None
 
 
-def save_model(model: Any, tokenizer: Any, ends: Sequence[int], folder: Path) -> None:
-    """Save weights, tokenizer and a generation config that ends where training did; files are readable by all."""
+def save_model(model: Any, tokenizer: Any, ends: Sequence[int], folder: Path, base: str = "") -> None:
+    """Save weights, tokenizer and a generation config that ends where training did; files are readable by all.
+
+    An adapter gets the name of its `base` as the user gave it, so that it is found on other machines too.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     generation = getattr(model, "generation_config", None)
     if generation is not None:
@@ -94,6 +97,9 @@ def save_model(model: Any, tokenizer: Any, ends: Sequence[int], folder: Path) ->
             generation.pad_token_id = ends[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    config = folder / "adapter_config.json"
+    if config.is_file() and base:
+        write_json(config, {**read_json(config), "base_model_name_or_path": base})
     (folder / "README.md").unlink(missing_ok=True)  # peft's form of a model card, which says nothing
     readable(folder)
 
@@ -131,7 +137,9 @@ def saving(what: Callable[[], None], place: Path, out: Path) -> None:
 
 def _is_io(fault: Exception) -> bool:
     text = str(fault).lower()
-    return isinstance(fault, OSError) or any(s in text for s in ("no space left", "file too large", "os error", "failed writing", "iostream error"))
+    return isinstance(fault, OSError) or any(
+        s in text for s in ("no space left", "file too large", "os error", "failed writing", "iostream error")
+    )
 
 
 def _reason(fault: Exception) -> str:

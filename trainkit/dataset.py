@@ -80,7 +80,9 @@ def read_rows(path: str | Path, input_key: str = "question", output_key: str = "
         more = f"; and {len(faults) - MAX_LISTED} more" if len(faults) > MAX_LISTED else ""
         raise TrainError(f"{path}: {listed}{more} (--bad-rows drop leaves such rows out, counted)")
     if not rows:
-        raise TrainError(f"{path}: no row to train on; expected one JSON object a line with {input_key!r} and {output_key!r}")
+        raise TrainError(
+            f"{path}: no row to train on; expected one JSON object a line with {input_key!r} and {output_key!r}"
+        )
     return Reading(tuple(rows), faults, hashlib.sha256(raw).hexdigest())
 
 
@@ -125,7 +127,9 @@ def _messages(value: Any, here: str) -> list[Message]:
         if not isinstance(turn, Mapping) or not {"role", "content"} <= set(turn):
             raise BadRow(here, "messages: a turn is not {'role': text, 'content': text}")
         if turn["role"] not in _ROLES or not isinstance(turn["content"], str):
-            raise BadRow(here, f"messages: role {turn['role']!r} or its content is not as expected (roles: {', '.join(_ROLES)})")
+            raise BadRow(
+                here, f"messages: role {turn['role']!r} or its content is not as expected (roles: {', '.join(_ROLES)})"
+            )
         turns.append(Message(turn["role"], turn["content"]))
     if turns[-1].role != "assistant" or not turns[-1].content.strip():
         raise BadRow(here, "messages: the last turn is not an assistant's answer")

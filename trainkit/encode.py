@@ -122,18 +122,23 @@ class Encoder:
         told = f"over-long ({len(encoded.ids)} tokens, the limit is {self.limit})"
         if self.over_long == "raise":
             raise BadRow(
-                f"row {encoded.id} (line {line})", f"{told}; shorten it, or give --over-long drop or truncate-prompt-left"
+                f"row {encoded.id} (line {line})",
+                f"{told}; shorten it, or give --over-long drop or truncate-prompt-left",
             )
         if self.over_long == "drop":
             return told
         if over >= encoded.prompt:
-            return f"over-long even without its prompt ({encoded.supervised} tokens of answer, the limit is {self.limit})"
+            return (
+                f"over-long even without its prompt ({encoded.supervised} tokens of answer, the limit is {self.limit})"
+            )
         return Encoded(encoded.id, encoded.ids[over:], encoded.prompt - over, over)
 
     def _texts(self, row: TrainRow, where: str) -> tuple[str, str, int]:
         """Return the prompt, prompt with answer as rendered, and where the answer's last character stands."""
         if not self.spec.chat and not isinstance(row.input, str):
-            raise BadRow(where, "is a chat, but the template is plain; leave --template out, or give rows with questions")
+            raise BadRow(
+                where, "is a chat, but the template is plain; leave --template out, or give rows with questions"
+            )
         request = self.spec.request(row.id, row.input)
         if not self.spec.chat:
             joint = "" if row.answer[0].isspace() or request.prompt[-1:].isspace() else self.spec.separator
@@ -143,7 +148,9 @@ class Encoder:
         prompt = self._rendered(turns, where, opened=True)
         full = self._rendered([*turns, {"role": "assistant", "content": row.answer}], where, opened=False)
         if not full.startswith(prompt):
-            raise BadRow(where, "the model's chat template renders the prompt differently once an answer follows; use --template")
+            raise BadRow(
+                where, "the model's chat template renders the prompt differently once an answer follows; use --template"
+            )
         end = full.find(row.answer.strip(), len(prompt))
         if end < 0:
             raise BadRow(where, "the model's chat template changes the answer; use --template")

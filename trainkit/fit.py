@@ -74,9 +74,7 @@ def _adapted(plain: Any, prepared: Prepared) -> Any:
         plain.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     if not settings.lora:
         return plain
-    return load("trainkit.lora:attach")(plain, settings, settings.model)
-
-
+    return load("trainkit.lora:attach")(plain, settings, str(prepared.checkpoint.folder))
 
 
 def _scorer(prepared: Prepared) -> Any:
@@ -85,7 +83,9 @@ def _scorer(prepared: Prepared) -> Any:
 
     def score(model: Any) -> float:
         with quiet():
-            return dev_score(prepared.settings, lambda folder: save_model(model, prepared.tokenizer, prepared.encoder.ends, folder))
+            return dev_score(
+                prepared.settings, lambda folder: save_model(model, prepared.tokenizer, prepared.encoder.ends, folder)
+            )
 
     return score
 

@@ -83,7 +83,14 @@ def load_of(prepared: Prepared) -> Load:
     mean = sum(len(row.ids) for row in rows) / len(rows)
     share = sum(row.supervised for row in rows) / sum(len(row.ids) for row in rows)
     tokens = max(longest, min(s.batch_tokens, int(mean * s.batch_size)))
-    return Load(s.lora, s.lora_rank, optimizer=s.optimizer, tokens=tokens, supervised=share, checkpointing=s.gradient_checkpointing)
+    return Load(
+        s.lora,
+        s.lora_rank,
+        optimizer=s.optimizer,
+        tokens=tokens,
+        supervised=share,
+        checkpointing=s.gradient_checkpointing,
+    )
 
 
 def flops_of(prepared: Prepared, shape: Shape) -> tuple[float, float]:

@@ -41,7 +41,9 @@ def attach(model: Any, settings: SftSettings, base: str) -> Any:
     targets = named if named == "all-linear" else [name.strip() for name in named.split(",") if name.strip()]
     if isinstance(targets, list):
         _refuse_tied(model, targets)
-        known = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+        known = {
+            name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)
+        }
         for name in targets:
             if not any(full == name or full.endswith(f".{name}") for full, _ in model.named_modules()):
                 raise TrainError(f"lora_targets: no layer {name!r}{did_you_mean(name, known)}")
@@ -91,7 +93,9 @@ def merge(checkpoint: Checkpoint) -> Merge:
         with quiet():
             tuned = PeftModel.from_pretrained(base, str(checkpoint.adapter)).eval()
     except (ValueError, RuntimeError, KeyError) as fault:
-        raise TrainError(f"{checkpoint.name}: the adapter does not fit its base: {' '.join(str(fault).split())[:200]}") from None
+        raise TrainError(
+            f"{checkpoint.name}: the adapter does not fit its base: {' '.join(str(fault).split())[:200]}"
+        ) from None
     if was_tied:
         _refuse_tied(tuned.get_base_model(), _targets(tuned))
     ids = _fixed_ids(tuned)
@@ -100,7 +104,9 @@ def merge(checkpoint: Checkpoint) -> Merge:
         model = tuned.merge_and_unload(safe_merge=True)
         difference = float((model(input_ids=ids).logits - before).abs().max())
     if not difference <= LARGEST:
-        raise TrainError(f"{checkpoint.name}: merging moved a logit by {difference:.2g} (at most {LARGEST:g} is float noise)")
+        raise TrainError(
+            f"{checkpoint.name}: merging moved a logit by {difference:.2g} (at most {LARGEST:g} is float noise)"
+        )
     return Merge(model, difference)
 
 

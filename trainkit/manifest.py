@@ -61,9 +61,17 @@ def record(prepared: Prepared, shape: Shape, facts: Mapping[str, Any], probe: Pr
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "prompt": {**spec.record(), "chat_template": _short(template) if spec.chat else ""},
         "ends": list(prepared.encoder.ends),
-        "parent": {"model": prepared.settings.model, "digest": prepared.digests["model"], "parameters": shape.parameters},
+        "parent": {
+            "model": prepared.settings.model,
+            "digest": prepared.digests["model"],
+            "parameters": shape.parameters,
+        },
         "data": {"path": prepared.settings.data, "sha256": prepared.digests["data"]},
-        "eval_data": {"path": prepared.settings.eval_data or "", "sha256": prepared.digests["eval_data"], "rows": len(prepared.dev)},
+        "eval_data": {
+            "path": prepared.settings.eval_data or "",
+            "sha256": prepared.digests["eval_data"],
+            "rows": len(prepared.dev),
+        },
         "ledger": prepared.ledger.record(),
         "settings": asdict(prepared.settings),
         "result": dict(facts),
@@ -87,7 +95,12 @@ def merged(parent: Mapping[str, Any], adapter: Checkpoint, difference: float) ->
 
 def hardware() -> dict[str, Any]:
     """Return the machine: processor, cores, memory."""
-    return {"machine": platform.machine(), "processor": _processor(), "cores": os.cpu_count(), "memory": _meminfo("MemTotal")}
+    return {
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory": _meminfo("MemTotal"),
+    }
 
 
 def free_memory() -> int:
@@ -100,7 +113,9 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )
 
 
 def _meminfo(key: str) -> int:

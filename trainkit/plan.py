@@ -74,7 +74,9 @@ class Load:
     def words(self) -> str:
         """Return the load in words."""
         kind = f"LoRA r={self.rank}" if self.lora else f"full, {self.optimizer}"
-        return f"{kind}, {self.precision}, {self.tokens} tokens a pass" + (", gradient checkpointing" if self.checkpointing else "")
+        return f"{kind}, {self.precision}, {self.tokens} tokens a pass" + (
+            ", gradient checkpointing" if self.checkpointing else ""
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from trainkit.errors import TrainError
 LEARNING_RATES = {"full": 1e-5, "lora": 2e-4}
 """Where none is given: the seed's for full fine-tuning, LoRA's usual one."""
 RENAMED: Mapping[str, str] = {
-    "evaluation_strategy": "give eval_steps (steps between evaluations); without it every epoch is evaluated",
-    "eval_strategy": "give eval_steps (steps between evaluations); without it every epoch is evaluated",
+    "evaluation_strategy": "give eval_steps (steps between evaluations); without it every epoch is",
+    "eval_strategy": "give eval_steps (steps between evaluations); without it every epoch is",
     "overwrite_output_dir": "a folder that holds a checkpoint is never overwritten; choose another out",
     "per_device_train_batch_size": "give batch_size (rows a step) and batch_tokens (tokens a forward pass)",
     "per_device_eval_batch_size": "give batch_tokens (tokens a forward pass)",
@@ -71,9 +71,15 @@ class SftSettings:
     lora_targets: str = setting("all-linear", says="Names of the layers it is put on, with commas.", metavar="A,B")
     epochs: float = setting(3.0, says="Passes over the rows.")
     max_steps: int | None = setting(None, says="Optimizer steps; overrides epochs.", metavar="N")
-    batch_size: int = setting(8, says="Rows a step; the loss is the mean over all their supervised tokens.", metavar="N")
-    batch_tokens: int = setting(1024, says="Most tokens of one forward pass; changes memory, not the result.", metavar="N")
-    packing: str = setting("auto", says="Rows side by side without padding, where the model can.", choices=("auto", "never"))
+    batch_size: int = setting(
+        8, says="Rows a step; the loss is the mean over all their supervised tokens.", metavar="N"
+    )
+    batch_tokens: int = setting(
+        1024, says="Most tokens of one forward pass; changes memory, not the result.", metavar="N"
+    )
+    packing: str = setting(
+        "auto", says="Rows side by side without padding, where the model can.", choices=("auto", "never")
+    )
     learning_rate: float | None = setting(None, says="Peak learning rate; default: 1e-5, with LoRA 2e-4.")
     schedule: str = setting("linear", says="Learning rate after warm-up.", choices=("linear", "cosine", "constant"))
     warmup: float = setting(0.03, says="Warm-up: a share of all steps below 1, or a number of steps.")
@@ -81,12 +87,16 @@ class SftSettings:
     weight_decay: float = setting(0.0, says="Weight decay.")
     max_grad_norm: float = setting(1.0, says="Longest gradient; longer ones are scaled down. 0: never.")
     gradient_checkpointing: bool = setting(False, says="Compute activations twice to keep fewer.")
-    eval_steps: int | None = setting(None, says="Steps between evaluations; default: one an epoch.", metavar="N")
+    eval_steps: int | None = setting(
+        None, says="Steps between evaluations; default: an epoch's, ten in all at most.", metavar="N"
+    )
     save_steps: int | None = setting(None, says="Steps between saves; default: when evaluated.", metavar="N")
     dev_suite: str | None = setting(None, says="Suite (dev, not held-out) that is run at each evaluation.", metavar="S")
     dev_limit: int | None = setting(None, says="Only the first N questions of the dev suite.", metavar="N")
     best: str = setting(
-        "auto", says="Which step is kept; auto: by suite or loss, where measured.", choices=("auto", "loss", "suite", "last")
+        "auto",
+        says="Which step is kept; auto: by suite or loss, where measured.",
+        choices=("auto", "loss", "suite", "last"),
     )
     patience: int | None = setting(None, says="Stop after N evaluations without a better one.", metavar="N")
     seed: int = setting(0, says="Seed of order, adapter and dropout.", metavar="N")

@@ -14,7 +14,18 @@ from typing import Any
 
 from evalkit.registry import load
 from trainkit import manifest
-from trainkit.checkpoint import SETTINGS, STEPS, held, last_step, publish, read_json, save_model, saving, write_json, write_text
+from trainkit.checkpoint import (
+    SETTINGS,
+    STEPS,
+    held,
+    last_step,
+    publish,
+    read_json,
+    save_model,
+    saving,
+    write_json,
+    write_text,
+)
 from trainkit.config import read_toml, to_toml
 from trainkit.errors import TrainError
 from trainkit.intake import Prepared, load_of, prepare
@@ -72,7 +83,9 @@ def resume(folder: str | Path, *, say: Say = lambda line: None, tell: Any = None
         before = read_json(out / STEPS / RUN)
         for key, value in prepared.digests.items():
             if before.get(key) != value:
-                raise TrainError(f"{out}: cannot be resumed: {key} has changed since it was started; train anew, or restore it")
+                raise TrainError(
+                    f"{out}: cannot be resumed: {key} has changed since it was started; train anew, or restore it"
+                )
         return _train(prepared, last_step(out), say, tell)
 
 
@@ -86,7 +99,11 @@ def _train(prepared: Prepared, step: Path | None, say: Say, tell: Any) -> Outcom
     trained = load("trainkit.fit:fit")(prepared, shape, step, tell)
     facts = {"seconds": round(time.monotonic() - began, 1), **trained.facts}
     with _work(out) as work:
-        saving(lambda: save_model(trained.model, prepared.tokenizer, prepared.encoder.ends, work), work, out)
+        saving(
+            lambda: save_model(trained.model, prepared.tokenizer, prepared.encoder.ends, work, settings.model),
+            work,
+            out,
+        )
         trained.release()
         found = probe(str(work), prepared, settings.probe)
         told = manifest.record(prepared, shape, facts, found)

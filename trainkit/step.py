@@ -79,7 +79,9 @@ class Stepper:
         model.eval()
         try:
             with torch.no_grad(), attending(_plain(model), self.mode):
-                return sum(float(self.loss_sum(model, part)) for part in self.cut(rows)), sum(r.supervised for r in rows)
+                return sum(float(self.loss_sum(model, part)) for part in self.cut(rows)), sum(
+                    r.supervised for r in rows
+                )
         finally:
             model.train(training)
 

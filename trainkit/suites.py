@@ -30,7 +30,9 @@ def check_dev(name: str, limit: int | None = None) -> None:
     """Refuse a suite that may only judge: choosing steps by it would train on the test."""
     suite = read_suite(name, limit=limit)
     if suite.split != "dev":
-        raise TrainError(f"dev_suite {name!r} is held out: it may judge a checkpoint, not choose one; give a suite with split = 'dev'")
+        raise TrainError(
+            f"dev_suite {name!r} is held out: it may judge a checkpoint, not choose one; give a suite with split = 'dev'"
+        )
 
 
 def score(model: str, suite: str, out: Path, limit: int | None = None) -> float:

@@ -50,9 +50,15 @@ class Job:
     """Progress."""
 
 
-def arguments(settings: SftSettings, out: Path, *, has_dev: bool) -> TrainingArguments:
+def interval(settings: SftSettings, rows: int) -> int:
+    """Return the steps between evaluations (and saves) where none are given: an epoch's, but at most ten in all."""
+    epoch = math.ceil(rows / settings.batch_size)
+    return max(epoch, math.ceil((settings.max_steps or settings.epochs * epoch) / 10))
+
+
+def arguments(settings: SftSettings, out: Path, rows: int) -> TrainingArguments:
     """Return the settings in transformers' words."""
-    by_steps = settings.eval_steps or settings.save_steps
+    usual = interval(settings, rows)
     return TrainingArguments(
         output_dir=str(out / STEPS),
         per_device_train_batch_size=settings.batch_size,
@@ -68,10 +74,10 @@ def arguments(settings: SftSettings, out: Path, *, has_dev: bool) -> TrainingArg
         bf16=torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
         logging_steps=1,  # so that a resumed run logs the same losses
         logging_nan_inf_filter=False,
-        eval_strategy="no" if not has_dev else "steps" if by_steps else "epoch",
-        eval_steps=settings.eval_steps or settings.save_steps,
-        save_strategy="steps" if by_steps else "epoch",
-        save_steps=settings.save_steps or settings.eval_steps or 500,
+        eval_strategy="steps" if settings.evaluates else "no",
+        eval_steps=settings.eval_steps or settings.save_steps or usual,
+        save_strategy="steps",
+        save_steps=settings.save_steps or settings.eval_steps or usual,
         save_total_limit=2,
         load_best_model_at_end=settings.measure != "last",
         metric_for_best_model=f"eval_{settings.measure}" if settings.measure != "last" else None,
@@ -89,9 +95,11 @@ class SftTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types 
     """The loop of transformers over whole steps: a batch is the rows of one optimizer step."""
 
     def __init__(self, job: Job) -> None:
-        args = arguments(job.settings, job.out, has_dev=job.settings.evaluates)
+        args = arguments(job.settings, job.out, len(job.train))
         stops = [EarlyStoppingCallback(job.settings.patience)] if job.settings.patience else []
-        super().__init__(model=job.model, args=args, train_dataset=_Rows(job.train), callbacks=[*stops, _Progress(job.tell)])
+        super().__init__(
+            model=job.model, args=args, train_dataset=_Rows(job.train), callbacks=[*stops, _Progress(job.tell)]
+        )
         self.remove_callback(PrinterCallback)
         self.job = job
         self.ended = False
@@ -162,7 +170,10 @@ class SftTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types 
         super()._run_epoch(**kwargs)
 
     def _epoch(self) -> int:
-        return int(self.state.global_step // max(1, math.ceil(len(self.job.train) / self.args.train_batch_size / self.args.world_size)))
+        return int(
+            self.state.global_step
+            // max(1, math.ceil(len(self.job.train) / self.args.train_batch_size / self.args.world_size))
+        )
 
     def _everywhere(self, count: int) -> int:
         if self.args.world_size == 1:
@@ -215,7 +226,9 @@ class _Progress(TrainerCallback):  # type: ignore[misc]  # transformers ships no
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """Tell what was logged."""
-        self.tell(state.global_step, state.max_steps, {k: v for k, v in (logs or {}).items() if isinstance(v, int | float)})
+        self.tell(
+            state.global_step, state.max_steps, {k: v for k, v in (logs or {}).items() if isinstance(v, int | float)}
+        )
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Tell that a step ended."""

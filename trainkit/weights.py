@@ -18,7 +18,9 @@ def find_base(model: str) -> Checkpoint:
     """Return the checkpoint to train; an adapter is refused, since a second one would stand on nothing whole."""
     checkpoint = find_checkpoint(model)
     if checkpoint.adapter:
-        raise TrainError(f"{model} is a LoRA adapter; merge it first (trainkit merge {model} --out DIR) and train the result")
+        raise TrainError(
+            f"{model} is a LoRA adapter; merge it first (trainkit merge {model} --out DIR) and train the result"
+        )
     return checkpoint
 
 
@@ -66,7 +68,11 @@ def load_weights(checkpoint: Checkpoint) -> Any:
     try:
         with quiet():
             return AutoModelForCausalLM.from_pretrained(
-                checkpoint.folder, dtype=torch.float32, trust_remote_code=False, use_safetensors=True, attn_implementation="sdpa"
+                checkpoint.folder,
+                dtype=torch.float32,
+                trust_remote_code=False,
+                use_safetensors=True,
+                attn_implementation="sdpa",
             )
     except Exception as fault:  # transformers raises many kinds for broken weights
         raise TrainError(f"{checkpoint.name}: weights cannot be loaded: {_line(fault)}") from None

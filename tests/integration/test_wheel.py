@@ -30,13 +30,21 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def call(programs: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run a program of the wheel's environment; libraries come from this one, whose editable install is not seen."""
     environment = {**os.environ, "PYTHONPATH": sysconfig.get_path("purelib")}
-    return subprocess.run([programs / arguments[0], *arguments[1:]], cwd=cwd, env=environment, capture_output=True, text=True)
+    return subprocess.run(
+        [programs / arguments[0], *arguments[1:]], cwd=cwd, env=environment, capture_output=True, text=True
+    )
 
 
 @pytest.mark.slow
 def test_the_wheel_lists_its_suites_and_runs_smoke(installed, tmp_path):
     listed = call(installed, "evalkit", "suites", "list", cwd=tmp_path)
-    assert {line.split()[0] for line in listed.stdout.splitlines()} >= {"docs_qa", "docs_qa_dev", "lamini_docs", "smoke", "mmlu"}
+    assert {line.split()[0] for line in listed.stdout.splitlines()} >= {
+        "docs_qa",
+        "docs_qa_dev",
+        "lamini_docs",
+        "smoke",
+        "mmlu",
+    }
     done = call(installed, "evalkit", "run", "--model", "scripted", "--suite", "smoke", "--out", "run", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith("run: run\n")

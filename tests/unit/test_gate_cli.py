@@ -114,7 +114,9 @@ def test_a_run_that_asks_no_model_is_not_said_to_be_resumable(gate, write_run, t
     with RunFolder.create(tmp_path / "half", {"identity": {"suite": "s", "primary": "m", "split": "dev"},
                                               "settings": {"model": "m", "max_errors": 0}, "imported": "logs"}):  # fmt: skip
         pass
-    refused(gate("--candidate", "half"), 4, "half: the run is not finished; make it anew, since its answers were imported")
+    refused(
+        gate("--candidate", "half"), 4, "half: the run is not finished; make it anew, since its answers were imported"
+    )
 
 
 def test_runs_without_a_single_answer_are_an_error(gate, write_run):
@@ -199,7 +201,11 @@ def test_a_watched_metric_without_any_value_is_not_scored_and_no_error(gate, wri
     assert line.endswith("not scored")
     assert "ERROR" not in out
     check = json.loads(Path("v.json").read_text())["checks"][2]
-    assert (check["metric"], check["role"], check["reason"]) == ("semantic", "watch", "no item of either run has a value")
+    assert (check["metric"], check["role"], check["reason"]) == (
+        "semantic",
+        "watch",
+        "no item of either run has a value",
+    )
 
 
 def test_a_gating_metric_without_any_value_is_an_error(gate, write_run, tmp_path):
@@ -259,7 +265,9 @@ def test_a_named_baseline_counts_attempts_and_never_moves(gate, write_run):
         write_run(f"r{number}", rows(400, wrong=60))
     assert gate(command=("baseline", "set", "main", "r1", "--reason", "first release"))[0] == 0
     assert gate("--baseline", "main", "--candidate", "r2")[1].splitlines()[0].endswith("docs_qa/match.")
-    assert gate("--baseline", "main", "--candidate", "r3")[1].splitlines()[0].endswith("Attempt 2 with this checkpoint.")
+    assert (
+        gate("--baseline", "main", "--candidate", "r3")[1].splitlines()[0].endswith("Attempt 2 with this checkpoint.")
+    )
     assert gate(command=("baseline", "list"))[1].split()[:2] == ["main", "r1"]
     assert "first release" in gate(command=("baseline", "show", "main"))[1]
 

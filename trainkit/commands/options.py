@@ -22,7 +22,9 @@ def flags(kind: type[Any], without: Collection[str] = ()) -> Callable[[Command],
         for knob in reversed(knobs_of(kind)):
             if knob.name not in without:
                 command = _option(knob)(command)
-        return click.option("--config", metavar="FILE", help="Settings in TOML, named like the flags; flags come first.")(command)
+        return click.option(
+            "--config", metavar="FILE", help="Settings in TOML, named like the flags; flags come first."
+        )(command)
 
     return decorate
 

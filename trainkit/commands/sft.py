@@ -64,7 +64,13 @@ def _progress() -> Iterator[Any]:
     if not sys.stderr.isatty():
         yield _lines
         return
-    columns = (TextColumn("steps"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[loss]}"), TimeRemainingColumn())
+    columns = (
+        TextColumn("steps"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[loss]}"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("steps", total=None, loss="")
 
@@ -77,6 +83,10 @@ def _progress() -> Iterator[Any]:
 
 def _lines(step: int, steps: int, logs: Mapping[str, float]) -> None:
     """Tell evaluations, and the loss about ten times."""
-    told = {k: v for k, v in logs.items() if k in ("eval_loss", "eval_suite") or (k == "loss" and step % max(1, steps // 10) == 0)}
+    told = {
+        k: v
+        for k, v in logs.items()
+        if k in ("eval_loss", "eval_suite") or (k == "loss" and step % max(1, steps // 10) == 0)
+    }
     if told:
         click.echo(f"step {step} of {steps}: " + ", ".join(f"{k} {v:.4g}" for k, v in told.items()), err=True)
