@@ -16,10 +16,8 @@ def response_record(response: Response) -> dict[str, Any]:
 
 def response_of(record: Mapping[str, Any]) -> Response:
     """Rebuild a response; fields that an older record lacks keep their defaults."""
-    values = dict(record)
-    for key in ("choice_logprobs", "choice_greedy", "target_tokens"):
-        values[key] = tuple(values.get(key) or ())
-    return Response(**values)
+    lists = {key: tuple(record.get(key) or ()) for key in ("choice_logprobs", "choice_greedy", "target_tokens")}
+    return Response(**{**record, **lists})
 
 
 def example_record(example: Example) -> dict[str, Any]:

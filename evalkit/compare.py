@@ -202,9 +202,9 @@ def pair_of(
     comparison: Comparison, name: str, value: Value, cluster_key: str = "", worst: float | None = 0.0
 ) -> MetricPair:
     """Return the paired scores of one metric; an example that nothing can be scored on is left out of both runs."""
-    items = [item for item in comparison.items if not _unscorable(item, value)]
-    before = [_mean(item.baseline, value, None) for item in items]
-    after = [_mean(item.candidate, value, worst) for item in items]
+    items = [item for item in comparison.items if item.example.target or not _unscorable(item, value)]
+    before = _means([item.baseline for item in items], value, None)
+    after = _means([item.candidate for item in items], value, worst)
     keys = [item.example.meta.get(cluster_key) for item in items] if cluster_key else None
     return MetricPair(
         suite=comparison.suite,
@@ -235,6 +235,11 @@ def _mean(rows: Sequence[Row], value: Value, worst: float | None) -> float | Non
     return (sum(known) + lost * (worst or 0.0)) / (len(known) + lost)
 
 
+def _means(trials: Sequence[Sequence[Row]], value: Value, worst: float | None) -> list[float | None]:
+    """Return the mean of each item; that of a single trial, which is the rule, without another call."""
+    return [value(rows[0]) if len(rows) == 1 else _mean(rows, value, worst) for rows in trials]
+
+
 def _lost(trials: Iterable[Sequence[Row]], value: Value) -> float:
     """Return the trials without a value in items that still have one, in items."""
     lost = 0.0
@@ -246,8 +251,8 @@ def _lost(trials: Iterable[Sequence[Row]], value: Value) -> float:
 
 
 def _unscorable(item: Item, value: Value) -> bool:
-    """Say whether an example has nothing to be right about: no target, and no run could score it without a failure."""
-    if item.example.target or not (item.baseline and item.candidate):
+    """Say whether no run could score an example without a target, so that there is nothing to be right about."""
+    if not (item.baseline and item.candidate):
         return False
     rows = (*item.baseline, *item.candidate)
     return all(row.response.error is None and value(row) is None for row in rows)

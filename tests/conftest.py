@@ -107,18 +107,20 @@ def write_run(tmp_path: Path) -> Callable[..., Path]:
 WORDS = [f"w{i * 7919 % 3001:04}" for i in range(3001)]
 MEASURED = """\
 import resource, sys, time
+from pathlib import Path
 from evalkit.cli import call
 began = time.perf_counter()
 code = call(sys.argv[1:])
 wall, usage = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF)
 heavy = {"torch", "transformers", "datasets", "lm_eval", "pandas", "peft", "scipy"} & set(sys.modules)
-print(code, wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, *heavy, file=sys.stderr)
+peak = next(line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+print(code, wall, usage.ru_utime + usage.ru_stime, int(peak) / 1024, *heavy, file=sys.stderr)
 """
 
 
 @pytest.fixture
 def big_runs(write_run: Callable[..., Path]) -> Callable[[int], list[Path]]:
-    """Write two runs of `count` questions, 1.2 kB a row: three scores, errors in 30 %, 12 topics; 5 % of answers flip."""
+    """Write two runs of `count` questions, 1.2 kB a row: three scores, 30 % with an error, 12 topics, 5 % flips."""
 
     def rows(count: int, seed: int) -> Iterator[Row]:
         own, shared = random.Random(seed), random.Random(1)

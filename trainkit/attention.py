@@ -41,7 +41,7 @@ def rows_attention(
     if bounds is None or attention_mask is not None or kwargs.get("softcap") or kwargs.get("sliding_window"):
         raise ValueError("row-wise attention takes plain causal attention with cu_seq_lens_q alone")
     sizes = torch.diff(bounds).tolist()
-    parts = zip(query.split(sizes, 2), key.split(sizes, 2), value.split(sizes, 2), strict=True)
+    parts = zip(*(torch.split(states, sizes, 2) for states in (query, key, value)), strict=True)
     done = [
         functional.scaled_dot_product_attention(
             q, k, v, dropout_p=dropout, scale=scaling, is_causal=True, enable_gqa=q.shape[1] != k.shape[1]

@@ -1,4 +1,4 @@
-"""A checkpoint folder that is whole: weights, tokenizer, generation config, trainkit.json; and the steps while training.
+"""A checkpoint folder that is whole: weights, tokenizer, generation config, trainkit.json; and a training's steps.
 
 Knows no tensors: models and tokenizers save themselves. What evalkit reads of `trainkit.json` is `prompt.hash`.
 """
@@ -30,7 +30,7 @@ _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
 @contextlib.contextmanager
 def held(out: Path, *, fresh: bool) -> Iterator[None]:
-    """Hold a checkpoint's folder: one process at a time, a fresh one empty.
+    """Hold a checkpoint's folder: one process at a time, a fresh one empty, and empty again if no step was saved.
 
     Raises:
         TrainError: it is not empty, or cannot be written.
@@ -49,7 +49,19 @@ def held(out: Path, *, fresh: bool) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise RunLocked(f"{out}: another process trains into it") from None
-        yield
+        try:
+            yield
+        except BaseException:
+            if fresh and last_step(out) is None:  # nothing to resume: the folder is as it was
+                _clear(out)
+            raise
+
+
+def _clear(out: Path) -> None:
+    shutil.rmtree(out / STEPS, ignore_errors=True)
+    (out / SETTINGS).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        out.rmdir()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -131,7 +143,8 @@ def saving(what: Callable[[], None], place: Path, out: Path) -> None:
         good = last_step(out)
         kept = f"{good.name} is whole and kept" if good else "no step was saved before"
         raise Halted(
-            f"{place}: cannot be saved ({_reason(fault)}); {kept}; make room, then `trainkit sft --resume {out}` goes on"
+            f"{place}: cannot be saved ({_reason(fault)}); {kept}; make room, then "
+            f"`trainkit sft --resume {out}` goes on"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""The command `trainkit`: one table of commands, each loaded when it is called; failures and exit codes are evalkit's."""
+"""The command `trainkit`: one table of commands, each loaded when it is called; exit codes are evalkit's."""
 
 from __future__ import annotations
 
@@ -80,9 +80,9 @@ def call(arguments: list[str]) -> int:
     except EvalkitError as fault:
         return _say(str(fault), fault.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        return _say("interrupted; `trainkit sft --resume DIR` goes on from the last saved step", 130)
+        return _say("interrupted", 130)
     except Terminated:
-        return _say("terminated; `trainkit sft --resume DIR` goes on from the last saved step", 143)
+        return _say("terminated", 143)
     except Exception as fault:
         if "--debug" in arguments:
             traceback.print_exc()

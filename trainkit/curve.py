@@ -1,4 +1,4 @@
-"""Quality against the amount of data: train on parts of the rows, several seeds each, and judge every result by evalkit.
+"""Quality against the amount of data: train on parts of the rows, several seeds each, and judge each by evalkit.
 
 Each cell (amount, seed) stands in a folder of its own and is not trained again when the curve is continued. Amounts of
 one seed are nested: more data means the same rows and others.
@@ -122,7 +122,7 @@ def _cell(
     if not (place / "model" / MANIFEST).is_file():
         place.mkdir(parents=True, exist_ok=True)
         write_text(place / "train.jsonl", "".join(dump(record_of(row)) + "\n" for row in subset(rows, amount, seed)))
-        own = {"data": str(place / "train.jsonl"), "out": str(place / "model"), "seed": seed,
+        own: dict[str, Any] = {"data": str(place / "train.jsonl"), "out": str(place / "model"), "seed": seed,
                "input_key": "question", "output_key": "answer"}  # fmt: skip
         if (place / "model").exists():
             load("trainkit.sft:resume")(place / "model")

@@ -19,8 +19,12 @@ from trainkit.errors import BadRow, TrainError
 
 ALPACA = {"instruction", "output"}
 _BOM = b"\xef\xbb\xbf"
-_OTHER = {b"\x1f\x8b": "gzip; unpack it first", b"PK": "a zip archive; unpack it first", b"\xff\xfe": "UTF-16; save it as UTF-8",
-          b"\xfe\xff": "UTF-16; save it as UTF-8"}  # fmt: skip
+_OTHER = {
+    b"\x1f\x8b": "gzip; unpack it first",
+    b"PK": "a zip archive; unpack it first",
+    b"\xff\xfe": "UTF-16; save it as UTF-8",
+    b"\xfe\xff": "UTF-16; save it as UTF-8",
+}
 _ROLES = ("system", "user", "assistant", "tool")
 
 
@@ -93,7 +97,7 @@ def row_of(record: Mapping[str, Any], line: int, input_key: str = "question", ou
     if "messages" in record:
         *turns, last = _messages(record["messages"], here)
         question, answer = tuple(turns), last.content
-    elif input_key not in record and ALPACA <= set(record):
+    elif input_key not in record and set(record) >= ALPACA:
         extra = _text(record, "input", here) if record.get("input") else ""
         question = _text(record, "instruction", here) + (f"\n\n{extra}" if extra else "")
         answer = _text(record, "output", here)

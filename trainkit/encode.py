@@ -6,7 +6,7 @@ token id; the last token is one that ends an answer, and it is always learned.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -66,7 +66,7 @@ class Encoder:
     """How a question is asked."""
     tokenizer: Tokenizer
     """The model's tokenizer."""
-    ends: Collection[int]
+    ends: Sequence[int]
     """Ids that end an answer."""
     limit: int | None = None
     """Most tokens of a row; None: any number."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import os
 import resource
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from evalkit.backends.quiet import quiet
 from evalkit.registry import load
 from trainkit.attention import attending, best_mode
 from trainkit.checkpoint import read_json, save_model
+from trainkit.errors import TrainError
 from trainkit.intake import Prepared, flops_of
 from trainkit.shapes import Shape
 from trainkit.step import Stepper
@@ -54,18 +57,17 @@ def fit(prepared: Prepared, shape: Shape, step: Path | None, tell: Any) -> Train
         settings, model, Stepper.of(model, mode, settings.batch_tokens, pad), prepared.train, prepared.dev, out,
         flops_of(prepared, shape), _scorer(prepared), *([tell] if tell else []),
     )  # fmt: skip
-    logging.set_verbosity_error()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # theirs
     caches = plain.config.use_cache
-    with quiet():
-        trainer = SftTrainer(job)
+    trainer = _trainer(job)
     if step:
         state = read_json(step / "trainer_state.json")
         control = state.get("stateful_callbacks", {}).get("TrainerControl", {}).get("args", {})
         trainer.ended = bool(control.get("should_training_stop"))
-    with attending(plain, mode):
+    with attending(plain, mode), _fused(model, prepared):
         trainer.train(resume_from_checkpoint=str(step) if step else None)
     plain.config.use_cache = caches  # a trainer turns it off, and the checkpoint would stay slow
-    return Trained(model, _facts(trainer, mode), [dict(entry) for entry in trainer.state.log_history])
+    return Trained(model, _facts(trainer, mode), _history(trainer.state.log_history))
 
 
 def _adapted(plain: Any, prepared: Prepared) -> Any:
@@ -75,6 +77,11 @@ def _adapted(plain: Any, prepared: Prepared) -> Any:
     if not settings.lora:
         return plain
     return load("trainkit.lora:attach")(plain, settings, str(prepared.checkpoint.folder))
+
+
+def _fused(model: Any, prepared: Prepared) -> AbstractContextManager[None]:
+    fast: AbstractContextManager[None] = load("trainkit.lora:fused")(model) if prepared.settings.lora else nullcontext()
+    return fast
 
 
 def _scorer(prepared: Prepared) -> Any:
@@ -88,6 +95,24 @@ def _scorer(prepared: Prepared) -> Any:
             )
 
     return score
+
+
+def _trainer(job: Job) -> SftTrainer:
+    """Build the trainer; only a logger that is not there can be wrong by now."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise TrainError("WORLD_SIZE is above 1: a training is one process on one device; start it without a launcher")
+    try:
+        with quiet():
+            return SftTrainer(job)
+    except (ValueError, RuntimeError, ImportError) as fault:
+        if job.settings.report_to == "none":
+            raise
+        raise TrainError(f"report_to = {job.settings.report_to!r}: {' '.join(str(fault).split())[:200]}") from None
+
+
+def _history(entries: Sequence[dict[str, float]]) -> list[dict[str, float]]:
+    """Return what was logged without the trainer's clock readings, so that equal trainings have equal logs."""
+    return [dict(entry) for entry in entries if "train_runtime" not in entry]
 
 
 def _facts(trainer: SftTrainer, mode: str) -> dict[str, Any]:

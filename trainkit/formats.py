@@ -23,7 +23,8 @@ Write a response that appropriately completes the request.
 {input}
 
 ### Response:"""
-WITHOUT_INPUT = """Below is an instruction that describes a task. Write a response that appropriately completes the request.
+WITHOUT_INPUT = """Below is an instruction that describes a task. \
+Write a response that appropriately completes the request.
 
 ### Instruction:
 {instruction}
@@ -36,6 +37,7 @@ Answer: ...
 Text:
 {text}"""
 """How a model is asked to turn text into a question and an answer."""
+_PLACE = re.compile(r"\{(instruction|input)\}")
 _PAIR = re.compile(
     r"Question:\s*(?P<question>.+?)\s*\n+\s*Answer:\s*(?P<answer>.+?)\s*(?:\n\s*Question:|\Z)", re.DOTALL
 )
@@ -69,10 +71,8 @@ def hydrated(record: Mapping[str, Any], line: int) -> str:
     instruction, extra = record.get("instruction"), record.get("input") or ""
     if not isinstance(instruction, str) or not instruction.strip() or not isinstance(extra, str):
         raise BadRow(f"line {line}", "instruction (or input) is missing, empty or not a text")
-    template = WITH_INPUT if extra.strip() else WITHOUT_INPUT
-    return template.replace("{instruction}", instruction, 1).replace("{input}", extra, 1) if extra.strip() else (
-        template.replace("{instruction}", instruction, 1)
-    )  # fmt: skip
+    values = {"instruction": instruction, "input": extra}
+    return _PLACE.sub(lambda place: values[place[1]], WITH_INPUT if extra.strip() else WITHOUT_INPUT)
 
 
 def paragraphs(text: str, longest: int = 1500) -> list[str]:

@@ -42,8 +42,8 @@ class Ledger:
         """Return the account on one line."""
         aside = f" + {self.kept_aside} kept aside" if self.kept_aside else ""
         why = "; ".join(f"{n} {reason}" for reason, n in self.reasons.items())
-        total = f"{self.rows_in} rows = {self.trained} trained + {len(self.truncated)} truncated + {len(self.dropped)} dropped"
-        return f"{total}{aside}" + (f" ({why})" if why else "")
+        lost = f"{len(self.truncated)} truncated + {len(self.dropped)} dropped"
+        return f"{self.rows_in} rows = {self.trained} trained + {lost}{aside}" + (f" ({why})" if why else "")
 
     def record(self) -> dict[str, Any]:
         """Return what the checkpoint keeps."""

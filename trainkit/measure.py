@@ -1,4 +1,4 @@
-"""The edge to torch: what one tiny step really keeps, and how fast this machine multiplies; for `trainkit plan --calibrate`."""
+"""The edge to torch: what a tiny forward pass really keeps, and how fast this machine multiplies."""
 
 from __future__ import annotations
 

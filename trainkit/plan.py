@@ -1,4 +1,4 @@
-"""Does a training fit? Bytes and seconds from public formulas: weights, gradients, optimizer, activations, logits. Pure.
+"""Does a training fit? Bytes and seconds from public formulas, for weights, optimizer, activations, logits. Pure.
 
 Bytes a parameter: 16 for full fine-tuning with AdamW in float32 (weight 4, gradient 4, two moments 8); 18 mixed (a
 bfloat16 copy of the weights on top); 8 in pure bfloat16; LoRA 2 or 4 for the frozen weights and 16 for the adapter's.
@@ -133,7 +133,7 @@ def inference_bytes(shape: Shape, word: int = 2) -> int:
 
 
 def step_flops(shape: Shape, load: Load, tokens: float) -> float:
-    """Return the floating point operations of training on so many tokens: 6N (LoRA 4N) a token, the head on learned ones."""
+    """Return the operations of training on so many tokens: 6N (LoRA 4N) a token, the head on learned ones."""
     passes = (4 if load.lora else 6) + (2 if load.checkpointing else 0)
     return tokens * (passes * shape.body + (4 if load.lora else 6) * load.supervised * shape.head)
 

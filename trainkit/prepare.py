@@ -38,7 +38,7 @@ class PrepareSettings:
     input_key: str = setting("question", says="Key of the question.", metavar="KEY")
     output_key: str = setting("answer", says="Key of the answer.", metavar="KEY")
     hydrate: bool = setting(True, says="Write Alpaca's templates into the question, as the seed does.")
-    config: str = setting("", says="Configuration of a hub data set.")
+    subset: str = setting("", says="Subset (configuration) of a hub data set.", metavar="NAME")
     split: str = setting("train", says="Split of a hub data set.")
     data_dir: str | None = setting(None, says="Mirror of data sets.", metavar="DIR")
     limit: int | None = setting(None, says="Read only the first N records; the hub streams them.", metavar="N")
@@ -102,7 +102,7 @@ def prepare(settings: PrepareSettings) -> Prepared:
 
 
 def split(rows: Sequence[TrainRow], share: float, by: str, seed: int) -> tuple[list[TrainRow], list[TrainRow]]:
-    """Return (train, test): by content hash, or the first rows of a seeded shuffle, rounded up as the seed's tool does."""
+    """Return (train, test): by content hash, or the first rows of a seeded shuffle, rounded up as the seed does."""
     if by == CONTENT:
         return split_rows(rows, share)
     order = list(range(len(rows)))
@@ -165,13 +165,13 @@ def _records(settings: PrepareSettings) -> Iterator[Record]:
 def _hub_rows(settings: PrepareSettings) -> Iterable[Mapping[str, Any]]:
     """Return rows from the mirror or the hub; with a limit, the hub's are streamed."""
     mirror = mirror_of(settings.data_dir)
-    there = mirror and mirrored(mirror, settings.source, settings.config, settings.split)
+    there = mirror and mirrored(mirror, settings.source, settings.subset, settings.split)
     if settings.limit and not there:
         streamed: Iterable[Mapping[str, Any]] = load("trainkit.hub:streamed")(
-            settings.source, settings.config, settings.split
+            settings.source, settings.subset, settings.split
         )
         return streamed
-    return read_rows(settings.source, settings.config, settings.split, settings.data_dir)
+    return read_rows(settings.source, settings.subset, settings.split, settings.data_dir)
 
 
 def _asked(path: Path, settings: PrepareSettings) -> Iterator[TrainRow | BadRow]:

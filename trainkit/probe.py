@@ -58,8 +58,10 @@ class Probe:
     def line(self) -> str:
         """Return the finding on one line."""
         n = len(self.answers)
-        text = f"{round(self.ended * n)} of {n} greedy answers to training rows end by themselves, {self.same} are the trained ones"
-        return text + ("; warning: the model has not learned to stop" if self.ended < LOW else "")
+        ended = f"{round(self.ended * n)} of {n} greedy answers to training rows end by themselves"
+        return f"{ended}, {self.same} are the trained ones" + (
+            "; warning: the model has not learned to stop" if self.ended < LOW else ""
+        )
 
     def record(self) -> dict[str, Any]:
         """Return what the checkpoint keeps."""

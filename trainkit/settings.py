@@ -133,6 +133,7 @@ class SftSettings:
 
 
 Facts = tuple[tuple[bool, str], ...]
+NOTHING = "without anything to evaluate; give eval_data, eval_share or dev_suite"
 
 
 def _ranges(s: SftSettings) -> Facts:
@@ -162,19 +163,19 @@ def _contradictions(s: SftSettings) -> Facts:
     return (
         (not (s.eval_data and s.eval_share), "eval_data and eval_share are both given; keep the one that is meant"),
         (not (s.prompt_from and (s.template or s.system)), "prompt_from brings template and system; leave those out"),
-        (not s.eval_steps or s.evaluates, "eval_steps without anything to evaluate; give eval_data, eval_share or dev_suite"),
+        (not s.eval_steps or s.evaluates, f"eval_steps {NOTHING}"),
         (not s.eval_steps or s.eval_steps <= steps,
-         f"eval_steps = {s.eval_steps}, but training ends after max_steps = {s.max_steps}: it would never be evaluated"),
+         f"eval_steps = {s.eval_steps}, but training ends after max_steps = {s.max_steps}: nothing would be evaluated"),
         (not s.save_steps or s.save_steps <= steps,
          f"save_steps = {s.save_steps}, but training ends after max_steps = {s.max_steps}: it would never be saved"),
         (s.warmup <= steps, f"warmup = {s.warmup:g} steps, but training ends after max_steps = {s.max_steps}"),
-        (s.patience is None or s.evaluates, "patience without anything to evaluate; give eval_data, eval_share or dev_suite"),
+        (s.patience is None or s.evaluates, f"patience {NOTHING}"),
         (s.best != "suite" or bool(s.dev_suite), "best = 'suite' needs dev_suite"),
         (s.best != "loss" or bool(s.eval_data or s.eval_share), "best = 'loss' needs eval_data or eval_share"),
         (s.patience is None or s.measure != "last", "patience needs best = loss or suite"),
         (s.dev_limit is None or bool(s.dev_suite), "dev_limit goes with dev_suite"),
         (s.measure == "last" or not (s.save_steps and s.eval_steps) or s.save_steps == s.eval_steps,
-         f"save_steps = {s.save_steps} and eval_steps = {s.eval_steps}: the best step can be kept only where both fall together"),
+         f"save_steps = {s.save_steps}, eval_steps = {s.eval_steps}: the best step can be kept where both are equal"),
         (not s.template or "{input}" in s.template or "{question}" in s.template,
          "template: expected the place of the question, {input}, in it"),
         (not touched, f"{', '.join(touched)} without lora = true; add --lora, or leave it out"),

@@ -138,7 +138,7 @@ def _absolute(settings: SftSettings) -> SftSettings:
 
 def _warn_of_memory(shape: Shape, prepared: Prepared, say: Say) -> None:
     """Say so where the plan does not fit what is free, before anything is loaded."""
-    need, free = estimate(shape, load_of(prepared)).total, manifest.free_memory()
+    need, free = estimate(shape, load_of(prepared)).total, load("trainkit.weights:free_memory")()
     if free and need > free:
         say(
             f"warning: this training needs about {need / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free; "

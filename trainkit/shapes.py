@@ -1,4 +1,4 @@
-"""The sizes of a model that decide memory and time, from its config and the headers of its weights; no weights are read."""
+"""The sizes of a model that decide memory and time, from its config and the headers of its weights."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def _sizes(folder: Path) -> list[int]:
 
 
 def _scaled(name: str, parameters: float) -> Shape:
-    """Return a Llama-like shape of about so many parameters: 12 h^2 a layer, 128 h^1 layers' worth of width."""
+    """Return a Llama-like shape of so many parameters: width and depth grow with their cube root."""
     base = NAMED["7B"] if parameters >= 3e9 else NAMED["1B"]
     factor = (parameters / base.parameters) ** (1 / 3)
     hidden = max(64, round(base.hidden * factor / 64) * 64)

@@ -1,4 +1,4 @@
-"""Where training meets evalkit's suites: the prompt that a suite asks with, and a suite as the measure of a checkpoint."""
+"""Where training meets evalkit's suites: the prompt that a suite asks with, and a suite as a measure."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def check_dev(name: str, limit: int | None = None) -> None:
     suite = read_suite(name, limit=limit)
     if suite.split != "dev":
         raise TrainError(
-            f"dev_suite {name!r} is held out: it may judge a checkpoint, not choose one; give a suite with split = 'dev'"
+            f"dev_suite {name!r} is held out: it may judge a checkpoint, not choose one; give one with split = 'dev'"
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -91,14 +90,19 @@ def arguments(settings: SftSettings, out: Path, rows: int) -> TrainingArguments:
     )
 
 
-class SftTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types for it
+class SftTrainer(Trainer):
     """The loop of transformers over whole steps: a batch is the rows of one optimizer step."""
 
     def __init__(self, job: Job) -> None:
         args = arguments(job.settings, job.out, len(job.train))
+        args._n_gpu = min(args.n_gpu, 1)  # one pass is one batch of rows side by side, which cannot be scattered
         stops = [EarlyStoppingCallback(job.settings.patience)] if job.settings.patience else []
         super().__init__(
-            model=job.model, args=args, train_dataset=_Rows(job.train), callbacks=[*stops, _Progress(job.tell)]
+            model=job.model,
+            args=args,
+            train_dataset=_Rows(job.train),
+            eval_dataset=_Rows(job.dev),
+            callbacks=[*stops, _Progress(job.tell)],
         )
         self.remove_callback(PrinterCallback)
         self.job = job
@@ -116,14 +120,12 @@ class SftTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types 
         """Compute the gradients of one step, pass by pass; return the mean loss of its supervised tokens."""
         rows: list[Encoded] = inputs
         model.train()
-        tokens = self._everywhere(sum(row.supervised for row in rows))
+        tokens = sum(row.supervised for row in rows)
         loss = torch.zeros((), device=self.args.device)
-        parts = self.job.stepper.cut(rows)
-        for number, part in enumerate(parts, 1):
-            hold = self.accelerator.no_sync(model) if number < len(parts) else contextlib.nullcontext()
-            with hold, self.compute_loss_context_manager():
+        for part in self.job.stepper.cut(rows):
+            with self.compute_loss_context_manager():
                 share = self.job.stepper.loss_sum(model, part) / tokens
-                self.accelerator.backward(share * self.args.world_size)
+            self.accelerator.backward(share)
             loss += share.detach()
         if not torch.isfinite(loss):
             raise self._halted(f"the loss is {float(loss)}")
@@ -148,13 +150,13 @@ class SftTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types 
         return int(body * sum(len(row.ids) for row in inputs) + head * sum(row.supervised for row in inputs))
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
-        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)  # type: ignore[no-untyped-call]  # theirs
         if not math.isfinite(float(norm)):
             raise self._halted(f"the gradient's length is {float(norm)}")
         return norm
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        place = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        place = self.job.out / STEPS / f"checkpoint-{self.state.global_step}"
 
         def save() -> None:
             super(SftTrainer, self)._save_checkpoint(model, trial)
@@ -163,22 +165,14 @@ class SftTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types 
 
         saving(save, place, self.job.out)
 
-    def _run_epoch(self, **kwargs: Any) -> None:
+    def _run_epoch(self, **kwargs: Any) -> None:  # type: ignore[override]  # it is called by keywords alone
         if self.ended:  # the resumed step is the one that early stopping ended with
             self.control.should_training_stop = True
             return
-        super()._run_epoch(**kwargs)
+        super()._run_epoch(**kwargs)  # type: ignore[no-untyped-call]  # theirs
 
     def _epoch(self) -> int:
-        return int(
-            self.state.global_step
-            // max(1, math.ceil(len(self.job.train) / self.args.train_batch_size / self.args.world_size))
-        )
-
-    def _everywhere(self, count: int) -> int:
-        if self.args.world_size == 1:
-            return count
-        return int(self.accelerator.reduce(torch.tensor(count, device=self.args.device), "sum"))
+        return int(self.state.global_step // max(1, math.ceil(len(self.job.train) / self.args.train_batch_size)))
 
     def _count(self, rows: Sequence[Encoded]) -> None:
         size = sum(len(row.ids) for row in rows)
@@ -218,7 +212,7 @@ class _Order(Sampler[int]):
         return len(self.lengths)
 
 
-class _Progress(TrainerCallback):  # type: ignore[misc]  # transformers ships no types for it
+class _Progress(TrainerCallback):
     """Pass steps and logs on."""
 
     def __init__(self, tell: Tell) -> None:

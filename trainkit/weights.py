@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from evalkit.backends.families import context_limit
 from evalkit.backends.quiet import quiet
 from evalkit.models import Checkpoint, find_checkpoint
+from trainkit import manifest
 from trainkit.errors import TrainError
 
 
@@ -76,6 +77,11 @@ def load_weights(checkpoint: Checkpoint) -> Any:
             )
     except Exception as fault:  # transformers raises many kinds for broken weights
         raise TrainError(f"{checkpoint.name}: weights cannot be loaded: {_line(fault)}") from None
+
+
+def free_memory() -> int:
+    """Return the bytes that a training can have on the device it will run on; 0 where that is unknown."""
+    return int(torch.cuda.mem_get_info()[0]) if torch.cuda.is_available() else manifest.free_memory()
 
 
 def _line(fault: BaseException) -> str:

@@ -118,7 +118,7 @@ class _Planner:
             elif self._one_line(family, start, depth):
                 leaves.append(Item.of([place for item in family for place in item.places], self.pairs))
             else:
-                stack += _divide(family, common, min(common))
+                stack += reversed(_divide(family, common, min(common)))
         return leaves, trunks
 
     def _one_line(self, family: list[Item], start: int, depth: int) -> bool:

@@ -72,9 +72,15 @@ class TreeScorer:
             found = self._pass(block, lines, batch.pairs, start, cache)
             places = [place for line in block for place in line]
             scores.update(zip(places, collect([batch.pairs[place] for place in places], found), strict=True))
-        if any(score.logprob != score.logprob for score in scores.values()):
-            self.trunks, self.work = [], (None, None)
+        self._mend(batch.pairs, scores)
         return [scores[place] for place in range(len(batch.pairs))]
+
+    def _mend(self, pairs: Sequence[Pair], scores: dict[int, ChoiceScore]) -> None:
+        """Score pairs that came out NaN the plain way: in a line, one path's NaN spreads to its neighbours."""
+        spoilt = [place for place, score in scores.items() if score.logprob != score.logprob]
+        if spoilt:
+            self.trunks, self.work = [], (None, None)
+            scores.update(zip(spoilt, self.plain.score([pairs[place] for place in spoilt]), strict=True))
 
     def _pass(
         self,

@@ -10,6 +10,7 @@ from evalkit.commands.options import colored, costs_of, emit, policy_of
 from evalkit.compare import compare_runs
 from evalkit.errors import EvalkitError
 from evalkit.evaluate import evaluate
+from evalkit.jsonl import collector_paused
 from evalkit.record import read_run
 from evalkit.registry import did_you_mean, lookup
 from evalkit.report import comparison, gate_json, gate_markdown, shifts, terminal
@@ -42,10 +43,11 @@ def report(run: str, run2: str | None, form: str, output: str | None, examples: 
     view, render, color = View(examples=examples, costs=costs_of(costs)), lookup("reports", form), False
     if form == "terminal" and output is None:
         color = colored()
-    if run2 is not None:
-        emit(_of_two(read_run(run), read_run(run2), form, view, color=color), output)
-    else:
+    if run2 is None:
         emit(render(read_run(run), view, **({"color": color} if form == "terminal" else {})), output)
+        return
+    with collector_paused():
+        emit(_of_two(read_run(run), read_run(run2), form, view, color=color), output)
 
 
 @click.command()
@@ -65,7 +67,8 @@ def errors(run: str, run2: str | None, costs: tuple[str, ...], **shown: Any) -> 
     if run2 is None:
         _refuse_unknown(run, [found], view)
         emit(terminal.render(found, view, color=colored()), None)
-    else:
+        return
+    with collector_paused():
         other = read_run(run2)
         _refuse_unknown(f"{run} or {run2}", [found, other], view)
         emit(shifts.render(shifts_of(found, other, view.costs), view, color=colored()), None)

@@ -35,12 +35,12 @@ def tokenizer(bos, adds_bos):
     return PreTrainedTokenizerFast(tokenizer_object=fast, eos_token="</s>", pad_token="</s>", **extra)
 
 
-class Harness(HFLM):
+class Harness(HFLM):  # type: ignore[misc] # lm_eval has no types
     """lm-eval's model class without a model: only what encodes."""
 
     def __init__(self, tokenizer, add_bos):
         self.tokenizer, self.add_bos_token, self.custom_prefix_token_id = tokenizer, add_bos, None
-        self.backend = "causal"
+        self.backend, self.enable_thinking = "causal", False
 
     def _loglikelihood_tokens(self, requests, **_):
         return [(tuple(context), tuple(continuation)) for _, context, continuation in requests]

@@ -148,7 +148,7 @@ def test_the_plain_scorer_equals_one_forward_pass_per_pair(llama):
     assert [s.logprob for s in got] == pytest.approx([w for w, _ in one_by_one(llama, pairs)], abs=1e-3)
 
 
-def test_nan_in_one_batch_does_not_reach_the_next(short_trunks):
+def test_nan_stays_with_the_pairs_whose_own_path_gives_it(short_trunks):
     model = tiny.causal(tiny.CONFIGS["llama"]())
     root = list(range(3, 33))
     bad = [([*root, 96, q], [4]) for q in range(40, 60)]

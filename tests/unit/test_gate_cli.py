@@ -111,9 +111,9 @@ def test_a_run_in_progress_is_refused_with_the_command_that_completes_it(gate, w
 
 def test_a_run_that_asks_no_model_is_not_said_to_be_resumable(gate, write_run, tmp_path):
     write_run("base", rows(10))
-    with RunFolder.create(tmp_path / "half", {"identity": {"suite": "s", "primary": "m", "split": "dev"},
-                                              "settings": {"model": "m", "max_errors": 0}, "imported": "logs"}):  # fmt: skip
-        pass
+    identity = {"suite": "s", "primary": "m", "split": "dev"}
+    manifest = {"identity": identity, "settings": {"model": "m", "max_errors": 0}, "imported": "logs"}
+    RunFolder.create(tmp_path / "half", manifest).close()
     refused(
         gate("--candidate", "half"), 4, "half: the run is not finished; make it anew, since its answers were imported"
     )

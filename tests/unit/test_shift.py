@@ -126,13 +126,11 @@ def test_all_our_categories_fit_into_a_hundred_columns_uncut():
 
 
 def test_a_gated_category_fits_with_its_longest_verdict():
-    widest = {"n": 100_000, "broken": 54_321, "fixed": 45_678, "baseline": 100.0, "candidate": 100.0, "change": -100.0}
-    checks = tuple(
-        Check(
-            "qa", TAG + name, "INCONCLUSIVE", direction="down", ci95=(-100.0, 100.0), lower=-1.0, p_adj=1e-9, **widest
-        )  # type: ignore[arg-type]
-        for name in OWN
-    )
+    widest = Check(
+        "qa", "", "INCONCLUSIVE", direction="down", n=100_000, baseline=100.0, candidate=100.0, change=-100.0,
+        ci95=(-100.0, 100.0), lower=-1.0, p_adj=1e-9, broken=54_321, fixed=45_678,
+    )  # fmt: skip
+    checks = tuple(replace(widest, metric=TAG + name) for name in OWN)
     found = Comparison("qa", "a", "b", (), "match")
     text = compared.render(found, Verdict("INCONCLUSIVE", checks))
     table = text[text.index("errors, share") :].splitlines()

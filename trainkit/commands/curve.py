@@ -40,7 +40,7 @@ def _show(done: Curve) -> None:
     emit(f"{done.suite}: before training {done.base:.3f}")
     for point in done.points:
         emit(
-            f"{point.amount:>8} rows   {point.mean:.3f}   {point.low:.3f} - {point.high:.3f}   ({len(point.scores)} seeds)"
+            f"{point.amount:>8} rows   {point.mean:.3f}   {point.low:.3f} - {point.high:.3f}  {len(point.scores)} seeds"
         )
     emit(spark([done.base, *(p.mean for p in done.points)]))
     if done.gain is not None:

@@ -32,8 +32,8 @@ def plan(config: str | None, **given: Any) -> None:
 def _line(row: Forecast) -> str:
     time = f"{_time(row.seconds[0])} - {_time(row.seconds[1])}" if row.seconds else "--calibrate measures it"
     return (
-        f"{one_line(row.shape.name, 24):<24} {row.device.name:<14} {row.need.total / GIB:>6.1f} {row.device.memory / GIB:>6.1f}  "
-        f"{row.verdict:<13} {row.infers:<13} {time}"
+        f"{one_line(row.shape.name, 24):<24} {row.device.name:<14} {row.need.total / GIB:>6.1f} "
+        f"{row.device.memory / GIB:>6.1f}  {row.verdict:<13} {row.infers:<13} {time}"
     )
 
 

@@ -17,14 +17,14 @@ SHOWN = 5
 
 @click.command()
 @click.argument("data", required=False, metavar="DATA")
-@flags(PrepareSettings, without=("source", "config"))
-@click.option("--subset", metavar="NAME", help="Configuration of a hub data set.")
-def prepare(data: str | None, config: str | None, subset: str | None, **given: Any) -> None:
+@flags(PrepareSettings, without=("source",))
+def prepare(data: str | None, config: str | None, **given: Any) -> None:
     """Turn raw data into training and test rows: question and answer, Alpaca, chats, or text by a model.
 
-    DATA is a file (.jsonl .json .csv .parquet .txt .md) or a data set on the hub. Near duplicates across the split are listed.
+    DATA is a file (.jsonl .json .csv .parquet .txt .md) or a data set on the hub. Near duplicates across the split
+    are listed.
     """
-    settings = build(PrepareSettings, merged(config, {**given, "source": data, "config": subset}))
+    settings = build(PrepareSettings, merged(config, {**given, "source": data}))
     done = write_rows(settings)
     for where, why in list(done.dropped.items())[:SHOWN]:
         click.echo(f"dropped {where}: {one_line(why, 120)}", err=True)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from evalkit.errors import EvalkitError
 from evalkit.registry import load
 from evalkit.report.visible import one_line
+from trainkit.checkpoint import last_step
 from trainkit.commands.options import emit, flags, merged
 from trainkit.errors import TrainError
 from trainkit.plot import spark
@@ -33,10 +37,12 @@ def sft(resume: str | None, config: str | None, **given: Any) -> None:
     with _progress() as tell:
         how = {"say": lambda line: click.echo(one_line(line), err=True), "tell": tell}
         if resume:
-            done = load("trainkit.sft:resume")(resume, **how)
+            with _resumable(resume):
+                done = load("trainkit.sft:resume")(resume, **how)
         else:
             settings = SftSettings.of(merged(config, given))
-            done = load("trainkit.sft:sft")(settings, **how)
+            with _resumable(settings.out):
+                done = load("trainkit.sft:sft")(settings, **how)
     _show(done)
 
 
@@ -50,12 +56,23 @@ def _show(done: Any) -> None:
         emit("  ".join(f"{k.removeprefix('eval_')} {v:g}" for k, v in entry.items()) + kept)
     tokens = result["tokens"]
     emit(
-        f"{result['steps']} steps, {tokens['tokens']} tokens ({tokens['supervised']} learned, {tokens['padding']} padding), "
-        f"{result['seconds']:.0f} s, {result['mode']}"
+        f"{result['steps']} steps, {tokens['tokens']} tokens ({tokens['supervised']} learned, "
+        f"{tokens['padding']} padding), {result['seconds']:.0f} s, {result['mode']}"
     )
     if done.probe:
         emit(done.probe.line())
     emit(f"checkpoint: {done.folder}")
+
+
+@contextlib.contextmanager
+def _resumable(out: str) -> Iterator[None]:
+    """Print the command that resumes, whatever stops the training; bad input stops none."""
+    try:
+        yield
+    except BaseException as fault:
+        if not isinstance(fault, EvalkitError) and last_step(Path(out)):
+            click.echo(f"stopped; to go on: trainkit sft --resume {shlex.quote(out)}", err=True)
+        raise
 
 
 @contextlib.contextmanager
@@ -75,8 +92,9 @@ def _progress() -> Iterator[Any]:
         task = bar.add_task("steps", total=None, loss="")
 
         def tell(step: int, steps: int, logs: Mapping[str, float]) -> None:
-            loss = f"loss {logs['loss']:.3f}" if "loss" in logs else None
-            bar.update(task, completed=step, total=steps, **({"loss": loss} if loss else {}))
+            bar.update(task, completed=step, total=steps)
+            if "loss" in logs:
+                bar.update(task, loss=f"loss {logs['loss']:.3f}")
 
         yield tell
 
