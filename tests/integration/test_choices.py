@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from evalkit.models import find_checkpoint
 from evalkit.record import read_run
 from evalkit.settings import RunSettings
 from evalkit.suite import read_suite
-from evalkit.types import Request
+from evalkit.types import Request, Response
 
 ROWS = [
     Request("a", kind="choose", prompt="The sky is", choices=(" blue", " red", " made of stone")),
@@ -40,7 +41,7 @@ def plain_logprob(folder: Path, context: str, continuation: str) -> float:
 def answers(folder: Path, requests: list[Request], **options: int):
     """Plan and answer requests; return responses by their place in `requests`."""
     backend = HfBackend(find_checkpoint(str(folder)), **options)
-    found = {}
+    found: dict[int, Response] = {}
     for batch in backend.plan(requests):
         found.update(zip(batch, backend.respond([requests[i] for i in batch]), strict=True))
     return [found[i] for i in range(len(requests))], backend
@@ -97,7 +98,8 @@ def test_a_suite_with_choices_is_asked_by_log_probability(tiny, suite, tmp_path)
     assert all(len(row.response.choice_logprobs) == 3 for row in rows)
     for row in rows:
         likeliest = max(range(3), key=row.response.choice_logprobs.__getitem__)
-        assert row.score("acc").value == float(row.example.choices[likeliest] == "b")
+        (score,) = (s for s in row.scores if s.name == "acc")
+        assert score.value == float(row.example.choices[likeliest] == "b")
 
 
 def test_a_run_of_choices_resumes_to_the_same_bytes(tiny, suite, tmp_path):
@@ -166,7 +168,7 @@ def test_tasks_give_lm_evals_numbers(tiny, mirror, tmp_path, task, shots, files)
 @pytest.mark.slow
 def test_two_suites_in_one_command_share_a_plan_and_score_as_each_alone(tiny, mirror, tmp_path):
     names = ("truthfulqa_mc1", "truthfulqa_mc2")
-    settings = {"limit": 5, "data_dir": str(mirror), "batch_tokens": 256}
+    settings: dict[str, Any] = {"limit": 5, "data_dir": str(mirror), "batch_tokens": 256}
     both = start(RunSettings(str(tiny), names, **settings), out=tmp_path / "both")
     assert [folder.name for folder in both] == list(names)
     for name, folder in zip(names, both, strict=True):
