@@ -25,7 +25,7 @@ from trainkit.shapes import Shape
 from trainkit.step import Stepper
 from trainkit.suites import dev_score
 from trainkit.trainer import Job, SftTrainer
-from trainkit.weights import load_weights
+from trainkit.weights import load_weights, precision_of
 
 
 @dataclass
@@ -49,7 +49,7 @@ def fit(prepared: Prepared, shape: Shape, step: Path | None, tell: Any) -> Train
     """Train, from a saved step where one is given."""
     settings, out = prepared.settings, Path(prepared.settings.out)
     set_seed(settings.seed)
-    plain = load_weights(prepared.checkpoint)
+    plain = load_weights(prepared.checkpoint, precision_of(settings.precision))
     mode = "padded" if settings.packing == "never" else best_mode(plain)
     model = _adapted(plain, prepared)
     pad = prepared.tokenizer.pad_token_id if prepared.tokenizer.pad_token_id is not None else prepared.encoder.ends[0]
@@ -80,7 +80,9 @@ def _adapted(plain: Any, prepared: Prepared) -> Any:
 
 
 def _fused(model: Any, prepared: Prepared) -> AbstractContextManager[None]:
-    fast: AbstractContextManager[None] = load("trainkit.lora:fused")(model) if prepared.settings.lora else nullcontext()
+    if not prepared.settings.lora or precision_of(prepared.settings.precision) != "float32":
+        return nullcontext()
+    fast: AbstractContextManager[None] = load("trainkit.lora:fused")(model)
     return fast
 
 
@@ -128,6 +130,7 @@ def _facts(trainer: SftTrainer, mode: str) -> dict[str, Any]:
         "last_loss": losses[-1] if losses else None,
         "evaluations": [{k: e[k] for k in ("step", "eval_loss", "eval_suite") if k in e} for e in measured],
         "mode": mode,
+        "precision": precision_of(trainer.job.settings.precision),
         "tokens": dict(trainer.computed),
         "flops": state.total_flos,
         "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,

@@ -26,6 +26,8 @@ from trainkit.plan import (
 from trainkit.shapes import Shape, shape_of
 
 HERE = "this machine"
+ON_CPU = (0.6, 0.85)
+"""Share of a processor's measured peak that our steps reach; measured: LoRA 0.67 to 0.74, full 0.63 to 0.85."""
 CHARACTERS = 4.0
 """Characters a token, where no tokenizer is asked."""
 
@@ -37,7 +39,9 @@ class PlanSettings:
     model: str = setting("135M,1B,7B", says="Checkpoints or sizes (135M, 3B, …), with commas.", metavar="M")
     lora: bool = setting(False, says="Train a LoRA adapter instead of all weights.")
     lora_rank: int = setting(16, says="Rank of the adapter.", metavar="N")
-    precision: str = setting("float32", says="Numbers that are trained.", choices=tuple(BYTES))
+    precision: str = setting(
+        "auto", says="Numbers that are trained; auto: as sft does on each device.", choices=("auto", *BYTES)
+    )
     optimizer: str = setting("adamw", says="Optimizer.", choices=("adamw", "adafactor"))
     batch_tokens: int = setting(1024, says="Tokens of one forward pass.", metavar="N")
     supervised: float = setting(0.6, says="Share of the tokens that is learned.")
@@ -100,7 +104,8 @@ def forecast(settings: PlanSettings) -> list[Forecast]:
         shape, here, kept = shape_of(name), _here(), None
         if settings.calibrate:
             measured = load("trainkit.measure:calibrate")(name, settings.load)
-            here, kept = replace(here, flops=measured.flops, overhead=measured.overhead), measured.kept
+            here = replace(here, flops={"float32": measured.flops}, overhead=measured.overhead)
+            kept = measured.kept
         found += [_one(shape, settings.load, device, tokens, kept) for device in (*DEVICES.values(), here)]
     return found
 
@@ -112,6 +117,8 @@ def tokens_of(path: str) -> float:
 
 
 def _one(shape: Shape, given: Load, device: Device, tokens: float, kept: float | None) -> Forecast:
+    if given.precision == "auto":
+        given = replace(given, precision="mixed" if "mixed" in device.flops else "float32")
     need = estimate(shape, given, device.overhead)
     if kept is not None and given.precision == "float32":
         need = replace(need, activations=int(kept * given.tokens))
@@ -119,10 +126,10 @@ def _one(shape: Shape, given: Load, device: Device, tokens: float, kept: float |
     instead = cheaper(shape, given, device) if said != "fits" else []
     return Forecast(
         shape, device, need, said, verdict(inference_bytes(shape), device),
-        seconds(shape, given, tokens, device) if device.flops else None,
+        seconds(shape, given, tokens, device) if given.precision in device.flops else None,
         [(other, estimate(shape, other, device.overhead).total) for other in instead],
     )  # fmt: skip
 
 
 def _here() -> Device:
-    return Device(HERE, manifest.free_memory() or 8 * GIB, 0.0)
+    return Device(HERE, manifest.free_memory() or 8 * GIB, {}, utilization=ON_CPU)

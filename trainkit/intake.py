@@ -86,6 +86,7 @@ def load_of(prepared: Prepared) -> Load:
     return Load(
         s.lora,
         s.lora_rank,
+        load("trainkit.weights:precision_of")(s.precision),
         optimizer=s.optimizer,
         tokens=tokens,
         supervised=share,

@@ -18,8 +18,6 @@ TIGHT = 0.85
 """Share of a device from which a plan that fits is called tight: fragmentation and other processes need room."""
 LOGIT_BYTES = 12
 """Bytes per supervised token and vocabulary entry: float32 logits, their log-softmax, its gradient."""
-UTILIZATION = (0.25, 0.55)
-"""Share of a device's peak that training loops reach: the range of the time."""
 BYTES: Mapping[str, int] = {"float32": 16, "mixed": 18, "bfloat16": 8}
 """Bytes a trained parameter with AdamW."""
 FROZEN: Mapping[str, int] = {"float32": 4, "mixed": 4, "bfloat16": 2}
@@ -34,8 +32,10 @@ class Device:
     """How it is called."""
     memory: int
     """Bytes."""
-    flops: float
-    """Peak of matrix products in the precision that training uses there, FLOP/s."""
+    flops: Mapping[str, float]
+    """Peak of matrix products by precision, FLOP/s; empty where it is not known."""
+    utilization: tuple[float, float] = (0.25, 0.55)
+    """Share of the peak that training loops reach, least and most: the range of the time."""
     overhead: int = GIB // 2
     """Bytes that libraries and context take before any weight."""
 
@@ -43,12 +43,12 @@ class Device:
 DEVICES: Mapping[str, Device] = {
     d.name: d
     for d in (
-        Device("T4 16", 16 * GIB, 65e12),
-        Device("V100 16", 16 * GIB, 125e12),
-        Device("A100 80", 80 * GIB, 312e12),
+        Device("T4 16", 16 * GIB, {"float32": 8.1e12}),
+        Device("V100 16", 16 * GIB, {"float32": 15.7e12}),
+        Device("A100 80", 80 * GIB, {"float32": 19.5e12, "mixed": 312e12, "bfloat16": 312e12}),
     )
 }
-"""Peaks are NVIDIA's data sheets': fp16 tensor cores for T4 and V100, bfloat16 for A100."""
+"""Peaks are NVIDIA's data sheets'; a T4 and a V100 have no bfloat16, so that training there is in float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +140,8 @@ def step_flops(shape: Shape, load: Load, tokens: float) -> float:
 
 def seconds(shape: Shape, load: Load, tokens: float, device: Device) -> tuple[float, float]:
     """Return the shortest and longest time to expect for so many tokens."""
-    work = step_flops(shape, load, tokens) / device.flops
-    return work / UTILIZATION[1], work / UTILIZATION[0]
+    work = step_flops(shape, load, tokens) / device.flops[load.precision]
+    return work / device.utilization[1], work / device.utilization[0]
 
 
 def verdict(need: int, device: Device) -> str:

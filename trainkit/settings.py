@@ -37,8 +37,8 @@ RENAMED: Mapping[str, str] = {
     "train_file": "give data",
     "tokenizer": "the model's own is used; it was removed from transformers' Trainer in version 5",
     "no_cuda": "the device is found by itself",
-    "fp16": "float32 on CPUs, bfloat16 where the device has it",
-    "bf16": "float32 on CPUs, bfloat16 where the device has it",
+    "fp16": "give precision; float16 is not among them, for it needs loss scaling",
+    "bf16": "give precision = mixed or bfloat16",
     "group_by_length": "rows are grouped by length by themselves",
 }
 """Names that other trainers have (or had), and what to give instead."""
@@ -86,6 +86,11 @@ class SftSettings:
     optimizer: str = setting("adamw", says="Optimizer.", choices=("adamw", "adafactor"))
     weight_decay: float = setting(0.0, says="Weight decay.")
     max_grad_norm: float = setting(1.0, says="Longest gradient; longer ones are scaled down. 0: never.")
+    precision: str = setting(
+        "auto",
+        says="Numbers: float32, bfloat16 over float32 weights, or bfloat16 alone; auto: mixed where a GPU has it.",
+        choices=("auto", "float32", "mixed", "bfloat16"),
+    )
     gradient_checkpointing: bool = setting(False, says="Compute activations twice to keep fewer.")
     eval_steps: int | None = setting(
         None, says="Steps between evaluations; default: an epoch's, ten in all at most.", metavar="N"

@@ -15,6 +15,7 @@ from typing import Any
 from evalkit.registry import load
 from trainkit import manifest
 from trainkit.checkpoint import (
+    MANIFEST,
     SETTINGS,
     STEPS,
     held,
@@ -75,7 +76,7 @@ def resume(folder: str | Path, *, say: Say = lambda line: None, tell: Any = None
     out = Path(folder)
     if not (out / SETTINGS).is_file():
         raise TrainError(f"{out}: no training here (no {SETTINGS}); give the --out of the training that was stopped")
-    if not (out / STEPS / RUN).is_file():
+    if (out / MANIFEST).is_file() or not (out / STEPS / RUN).is_file():
         raise TrainError(f"{out}: this training is finished; there is nothing to resume")
     settings = replace(SftSettings.of(read_toml(out / SETTINGS)), out=str(out.resolve()))
     prepared = prepare(settings)

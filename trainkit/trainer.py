@@ -19,6 +19,7 @@ from trainkit.encode import Encoded
 from trainkit.errors import Halted
 from trainkit.settings import SftSettings
 from trainkit.step import Stepper
+from trainkit.weights import precision_of
 
 Tell = Callable[[int, int, Mapping[str, float]], None]
 """Called with (step, steps in all, what was logged); without values when a step ended."""
@@ -70,7 +71,8 @@ def arguments(settings: SftSettings, out: Path, rows: int) -> TrainingArguments:
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
         seed=settings.seed,
-        bf16=torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
+        use_cpu=not (torch.cuda.is_available() or torch.backends.mps.is_available()),
+        bf16=precision_of(settings.precision) == "mixed",
         logging_steps=1,  # so that a resumed run logs the same losses
         logging_nan_inf_filter=False,
         eval_strategy="steps" if settings.evaluates else "no",

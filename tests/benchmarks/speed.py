@@ -202,10 +202,10 @@ def growth(backend: HfBackend, data_dir: str) -> list[tuple[str, float, float]]:
 PAGE = """\
 # Speed
 
-Written by `python -m tests.benchmarks.speed --data-dir DIR -o reports/benchmarks/speed.md` on {processor}, {threads} threads,
-Python {python}, torch {torch}, transformers {transformers}, lm-eval {lm_eval}; {model}, float32. Both sides
-work in one process, in turn, with the same weights; figures are medians of {repeats} interleaved repeats. lm-eval's `hf`
-model runs at the best of the batch sizes tried. Peak memory of the process, rival included: {memory:.1f} GB.
+Written by `python -m tests.benchmarks.speed --data-dir DIR -o reports/benchmarks/speed.md` on {processor}, {threads}
+threads, Python {python}, torch {torch}, transformers {transformers}, lm-eval {lm_eval}; {model}, float32. Both sides
+work in one process, in turn, with the same weights; figures are medians of {repeats} interleaved repeats. lm-eval's
+`hf` model runs at the best of the batch sizes tried. Peak memory of the process, rival included: {memory:.1f} GB.
 
 {table}
 

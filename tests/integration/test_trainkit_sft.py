@@ -136,6 +136,15 @@ def test_checkpointing_changes_memory_alone(settings):
     assert [e.get("loss") for e in plain.history] == pytest.approx([e.get("loss") for e in lean.history], rel=1e-5)
 
 
+@pytest.mark.parametrize("precision", ["mixed", "bfloat16"])
+@KINDS
+def test_other_precisions_train_to_about_the_same_loss(settings, kind, precision):
+    plain = sft(settings("a", max_steps=2, **kind))
+    other = sft(settings("b", max_steps=2, precision=precision, **kind))
+    assert other.manifest["result"]["precision"] == precision
+    assert other.history[0]["loss"] == pytest.approx(plain.history[0]["loss"], rel=0.02)
+
+
 DRIVER = """
 import os, signal, sys
 from trainkit import step, trainer

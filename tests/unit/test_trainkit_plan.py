@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from dataclasses import replace
 
 import pytest
 
@@ -134,3 +135,26 @@ def test_a_curve_of_blocks_goes_from_high_to_low():
     assert spark([1, 1]) == "▁▁"
     assert len(spark(list(range(1000)))) <= 60
     assert spark([]) == ""
+
+
+QWEN = Shape("Qwen-7B", 7_721_324_544, 32, 4096, 11_008, 4096, 4096, 151_936)
+LLAMA2 = {"7B": NAMED["7B"], "70B": Shape("70B", 70 * 10**9, 80, 8192, 28_672, 8192, 1024, 32_000)}
+LONG = {256: 20.1, 512: 20.4, 1024: 21.5, 2048: 23.8, 4096: 29.7, 8192: 36.6}
+CHECKPOINTED = Load(precision="bfloat16", tokens=1024, supervised=1.0, checkpointing=True)
+FIGURES = [
+    # QwenLM/Qwen, README, "Profiling of Memory and Speed": measured on one A100 80, batch 1, LoRA of rank 64
+    *((f"Qwen-7B LoRA {n}", QWEN, replace(CHECKPOINTED, lora=True, rank=64, tokens=n), gb) for n, gb in LONG.items()),
+    # hiyouga/LLaMA-Factory, README, "Hardware Requirement": estimates
+    ("7B full, mixed", LLAMA2["7B"], replace(CHECKPOINTED, precision="mixed"), 120.0),
+    ("70B full, mixed", LLAMA2["70B"], replace(CHECKPOINTED, precision="mixed"), 1200.0),
+    ("7B full, bfloat16", LLAMA2["7B"], CHECKPOINTED, 60.0),
+    ("7B LoRA", LLAMA2["7B"], replace(CHECKPOINTED, lora=True), 16.0),
+]
+
+
+def test_ten_published_figures_are_met_within_six_percent_and_four_on_average():
+    errors = {name: estimate(shape, load, GIB // 2).total / 1e9 / gb - 1 for name, shape, load, gb in FIGURES}
+    print({name: f"{error:+.1%}" for name, error in errors.items()})
+    assert len(errors) == 10
+    assert max(abs(e) for e in errors.values()) < 0.07
+    assert sum(abs(e) for e in errors.values()) / 10 < 0.05

@@ -9,7 +9,7 @@ import click
 from evalkit.report.visible import one_line
 from trainkit.commands.options import emit, flags, merged
 from trainkit.config import build
-from trainkit.forecast import Forecast, PlanSettings, forecast
+from trainkit.forecast import HERE, Forecast, PlanSettings, forecast
 from trainkit.plan import GIB
 
 
@@ -30,7 +30,11 @@ def plan(config: str | None, **given: Any) -> None:
 
 
 def _line(row: Forecast) -> str:
-    time = f"{_time(row.seconds[0])} - {_time(row.seconds[1])}" if row.seconds else "--calibrate measures it"
+    time = "--calibrate measures it" if row.device.name == HERE else "not known"
+    if row.verdict == "does not fit":
+        time = "-"
+    elif row.seconds:
+        time = " - ".join(map(_time, row.seconds))
     return (
         f"{one_line(row.shape.name, 24):<24} {row.device.name:<14} {row.need.total / GIB:>6.1f} "
         f"{row.device.memory / GIB:>6.1f}  {row.verdict:<13} {row.infers:<13} {time}"
