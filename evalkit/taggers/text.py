@@ -27,7 +27,7 @@ TOKEN = re.compile(rf"[{_OPEN_SCRIPTS}]|\d+|[^\W\d_{_OPEN_SCRIPTS}]+(?:['’][^\
 WORD = re.compile(rf"[{_OPEN_SCRIPTS}]|\d+|[^\W\d_{_OPEN_SCRIPTS}]+(?:['’][^\W\d_{_OPEN_SCRIPTS}]+)*")
 """The same without punctuation."""
 _ASCII_TOKEN = re.compile(
-    r"[A-Za-z]+(?:'[A-Za-z]+)*|\d+|[^\w\s]|_+", re.A
+    r"[A-Za-z]+(?:'[A-Za-z]+)*|\d+|[^\w\s\x1c-\x1f]|_+", re.A
 )  # the same for ASCII alone, in half the time
 _ASCII_WORD = re.compile(r"[A-Za-z]+(?:'[A-Za-z]+)*|\d+", re.A)
 _WESTERN_TOKEN = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*|\d+|[^\w\s]|_+")  # for texts without such scripts

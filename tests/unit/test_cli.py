@@ -330,6 +330,7 @@ def test_a_signal_stops_the_run_with_the_command_that_resumes_it_3_4(
         [*EVALKIT, "run", "--model", slow, "--suite", str(suite_at()), "--out", "run"],
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background inherits "ignore"
     )
     deadline = time.monotonic() + 20
     while not (Path("run/telemetry.jsonl")).is_file() and time.monotonic() < deadline:
