@@ -6,7 +6,7 @@ Only what can be compared letter by letter; it knows no meaning.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from evalkit.taggers.text import pieces
@@ -20,6 +20,10 @@ _IDENTIFIER = re.compile(
     r"(?<![\w./@#-])(?:[A-Za-z][A-Za-z0-9]{0,40}(?:_[A-Za-z0-9]{1,40}){1,8}|[A-Za-z_]\w{0,40}(?:\.[A-Za-z_]\w{0,40}){1,6}(?=\()"
     r"|[A-Z][a-z0-9]{1,30}(?:[A-Z][a-z0-9]{1,30}){1,6}(?=\()|[a-z]{2,30}(?:[A-Z][a-z0-9]{1,30}){1,6})(?![\w@])"
 )
+_DOTTED = re.compile(
+    r"(?<![\w./@#-])[A-Za-z_]\w{1,40}(?:\.[a-z_]\w{1,40}){1,6}(?:\.[A-Z]\w{0,40})?(?![\w@])"
+)  # package.module, package.module.Class, file.py; not "e.g." and not one sentence's end and the next one's beginning
+_NAMED = re.compile(r"(?<!\w)[^\W\d_]\w*(?:[-/]\w+)+")  # UTF-8/16: a name, no numbers
 _NUMBER = re.compile(r"(?<![\w.,])[-−]?\d{1,15}(?:,\d{3}){0,6}(?:\.\d{1,15})?(?!\w*\d)")
 _QUOTED = re.compile(r"\"([^\"\n]{3,80})\"|“([^”\n]{3,80})”|`([^`\n]{2,80})`|「([^」\n]{2,80})」")
 _COUNT = (
@@ -48,7 +52,8 @@ class Fact:
             return plain_number(self.text)
         if self.kind == "URL":
             return re.sub(r"^(?:https?://)?(?:www\.)?", "", self.text.lower()).rstrip("/.,;:!?*")
-        return self.text.lower().removeprefix("v") if self.kind == "version" else self.text.lower()
+        low = " ".join(self.text.lower().split())
+        return low.removeprefix("v") if self.kind == "version" else low.removesuffix("()")
 
 
 def plain_number(text: str) -> str:
@@ -61,10 +66,8 @@ def plain_number(text: str) -> str:
 
 def claims(text: str) -> Iterator[Fact]:
     """Yield links, versions, flags and identifiers, in this order; the caller blanks code blocks first."""
-    if "://" in text or "www." in text:
-        for match in _URL.finditer(text):
-            yield Fact("URL", match.group().rstrip(".,;:!?*"), match.start())
-        text = _URL.sub(lambda m: " " * len(m.group()), text)
+    yield from _links(text)
+    text = _without(_URL, text)
     if "." in text:
         yield from (Fact("version", m.group(), m.start()) for m in _VERSION.finditer(text))
     if "--" in text:
@@ -73,16 +76,48 @@ def claims(text: str) -> Iterator[Fact]:
 
 
 def key_facts(text: str) -> Iterator[Fact]:
-    """Yield what a reference says that an answer ought to say: numbers, identifiers, quoted strings."""
-    yield from (Fact("number", m.group(), m.start()) for m in _NUMBER.finditer(text))
-    yield from (Fact("identifier", m.group(), m.start()) for m in _IDENTIFIER.finditer(text))
+    """Yield what a reference says that an answer ought to say: links, numbers, identifiers, quoted strings."""
+    yield from _links(text)
+    text = _without(_URL, text)
+    yield from (Fact("number", m.group(), m.start()) for m in _NUMBER.finditer(_without(_NAMED, text)))
+    for pattern in (_DOTTED, _IDENTIFIER):
+        yield from (Fact("identifier", m.group(), m.start()) for m in pattern.finditer(text))
     for match in _QUOTED.finditer(text):
         inner = next(g for g in match.groups() if g)
         yield Fact("quote", inner, match.start() + 1)
 
 
+def merged(facts: Iterable[Fact]) -> list[Fact]:
+    """Return each fact once, in the order of the text: `load` is part of `load.py`, a number part of its quote."""
+    kept: list[Fact] = []
+    for fact in sorted(facts, key=lambda f: (-len(f.key), f.kind != "number", f.start)):
+        if not any(_part_of(fact, other) for other in kept):
+            kept.append(fact)
+    return sorted(kept, key=lambda f: f.start)
+
+
+def _part_of(fact: Fact, other: Fact) -> bool:
+    if fact.key == other.key:
+        return True
+    if fact.kind == "number":
+        return other.start <= fact.start < other.start + len(other.text)
+    return fact.key in other.key and re.search(rf"(?<!\w){re.escape(fact.key)}(?!\w)", other.key) is not None
+
+
+def _links(text: str) -> Iterator[Fact]:
+    if "://" in text or "www." in text:
+        for match in _URL.finditer(text):
+            yield Fact("URL", match.group().rstrip(".,;:!?*"), match.start())
+
+
+def _without(pattern: re.Pattern[str], text: str) -> str:
+    """Return the text with every match blanked."""
+    return pattern.sub(lambda m: " " * len(m.group()), text)
+
+
 def numbers(text: str) -> frozenset[str]:
-    """Return every number of a text in plain form, numerals up to twenty included."""
-    found = {plain_number(m.group()) for p in pieces(text) for m in _NUMBER.finditer(p.text)}
-    found |= {_NUMERALS[m.group().lower()] for p in pieces(text) for m in _NUMERAL.finditer(p.text)}
+    """Return every number of a text in plain form, numerals up to twenty included, those of links left out."""
+    parts = [_without(_URL, p.text) for p in pieces(text)]
+    found = {plain_number(m.group()) for part in parts for m in _NUMBER.finditer(part)}
+    found |= {_NUMERALS[m.group().lower()] for part in parts for m in _NUMERAL.finditer(part)}
     return frozenset(found)

@@ -20,6 +20,7 @@ from evalkit.taggers.text import (
     number,
     pieces,
     require,
+    sentences,
     silent,
     whole,
     with_state,
@@ -110,7 +111,13 @@ class Leak:
             start, end = spans[0][0], spans[same - 1][1]
             share = round(100 * same / len(theirs))
             why = f"the answer begins with the first {same} tokens of the prompt ({share} % of it)"
-            yield Tag("prompt_echo", "major", why, (start, end), 0.9)
+            yield Tag("prompt_echo", "minor" if _only_begins(text, end) else "major", why, (start, end), 0.9)
+
+
+def _only_begins(text: str, end: int) -> bool:
+    """Return whether an echo ends within the first sentence of an answer that has more of them."""
+    parts = sentences(text[: end + 2000])
+    return len(parts) >= 2 and end <= parts[0][1]
 
 
 def _starts_alike(target: str, prompt: str) -> bool:

@@ -15,6 +15,7 @@ from evalkit.types import Corpus, Row, Severity, Tag
 _SMOOTHING = 5  # added to both lengths, so that short references do not make every answer long
 _WORDS_PER_TOKEN = 0.75
 _LEAST_TARGETS = 20
+_AFTER_COLON = " \t\r\n*_"  # space and the marks of bold type
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,13 @@ class Measured:
 
     @property
     def ratio(self) -> float:
-        """Return how many times as long as the reference the answer is, both five units longer."""
+        """Return what decides: how many times as long as the reference the answer is, both five units longer."""
         return (self.answer + _SMOOTHING) / (self.reference + _SMOOTHING)
+
+    @property
+    def times(self) -> float:
+        """Return what a reader is told: how many times as long as the reference the answer is."""
+        return self.answer / max(1, self.reference)
 
 
 def measure(row: Row) -> Measured | None:
@@ -99,7 +105,7 @@ class Length:
 
     def _by_reference(self, row: Row, m: Measured) -> Iterator[Tag]:
         scale = 1 if m.unit == "tokens" else _WORDS_PER_TOKEN
-        says = f"{m.answer} {m.unit}, the reference {m.reference}: {m.ratio:.2f} times as long"
+        says = f"{m.answer} {m.unit}, the reference {m.reference}: {m.times:.2f} times as long"
         if m.ratio > self.ratio and m.answer - m.reference >= self.margin * scale:
             severity: Severity = "major" if m.ratio > self.major_ratio else "minor"
             yield Tag("too_long", severity, says, None, 0.9)
@@ -108,7 +114,7 @@ class Length:
             and m.reference - m.answer >= self.short_margin * scale
             and row.response.finish != "length"
         ):
-            yield Tag("too_short", "minor", says, None, 0.9)
+            yield _too_short(row, says, 0.9)
 
     def _by_training(self, row: Row) -> Iterator[Tag]:
         if not self.high:
@@ -124,6 +130,11 @@ class Length:
             and self.low - words >= self.short_margin * _WORDS_PER_TOKEN
             and row.response.finish != "length"
         ):
-            yield Tag(
-                "too_short", "minor", f"{words} words; 95 % of the training answers have at least {self.low}", None, 0.7
-            )
+            yield _too_short(row, f"{words} words; 95 % of the training answers have at least {self.low}", 0.7)
+
+
+def _too_short(row: Row, says: str, confidence: float) -> Tag:
+    """Return the tag: major for a lead-in ("The answer is:") that nothing follows."""
+    if row.response.text.rstrip(_AFTER_COLON).endswith((":", "：")):  # or the Chinese one
+        return Tag("too_short", "major", f"{says}, a lead-in that nothing follows", None, confidence)
+    return Tag("too_short", "minor", says, None, confidence)

@@ -5,6 +5,7 @@ Content words are compared as they stand, without their endings; it knows no syn
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,11 +21,15 @@ _FUNCTION = listed(
     "where why how all any some such only own same too very also just into about over under more most other s t"
 )
 _ENDINGS = ("ations", "ation", "ments", "ment", "ings", "ing", "ies", "ers", "ed", "er", "es", "ly", "s", "e", "y")
+_SHORT = re.compile(r"([aeiou][^aeiouy])(?:es?|ed|ing)")  # use, uses, used, using
+_MAJOR = 0.05  # share from which down next to nothing of the reference is there
 
 
 @lru_cache(maxsize=65_536)
 def stem(word: str) -> str:
-    """Return a word without a common ending, at least three letters long."""
+    """Return a word without a common ending, at least three letters long, two for words like `use`."""
+    if short := _SHORT.fullmatch(word):
+        return short[1]
     for ending in _ENDINGS:
         if word.endswith(ending) and len(word) - len(ending) >= 3:
             return word[: -len(ending)]
@@ -69,4 +74,4 @@ class LowOverlap:
         share, common, total = best
         if share < self.recall:
             why = f"shares {common} of {total} content words with the nearest reference ({percent(share)})"
-            yield Tag("low_overlap", "minor", why, None, 0.5 if total >= 3 else 0.4)
+            yield Tag("low_overlap", "major" if share <= _MAJOR else "minor", why, None, 0.5 if total >= 3 else 0.4)

@@ -28,7 +28,7 @@ class OffTopic:
     percentile: float = 10.0
     """Percentile of the likeness of shuffled pairs that is the bound; a higher one finds more and errs more."""
     min_words: int = 20
-    """Shorter answers are not judged."""
+    """Answers of fewer distinct words are not judged, nor are those that are mostly digits."""
     weights: Mapping[str, float] = field(
         default_factory=lambda: MappingProxyType({}), init=False, repr=False, compare=False
     )
@@ -44,7 +44,7 @@ class OffTopic:
 
     def prepare(self, corpus: Corpus) -> OffTopic:
         """Return a tagger that knows the likeness of answers to questions they do not belong to."""
-        answers = [a for a in _sample(corpus.answers) if len(words(a)) >= self.min_words]
+        answers = [a for a in _sample(corpus.answers) if _telling(a) >= self.min_words]
         prompts = [p for p in _sample(corpus.prompts) if p.strip()]
         if min(len(answers), len(prompts)) < _LEAST:
             return with_state(self)
@@ -60,11 +60,9 @@ class OffTopic:
 
     def __call__(self, row: Row) -> Iterable[Tag]:
         """Yield at most one tag."""
-        if silent(row):
+        if silent(row) or _telling(row.response.text) < self.min_words:
             return
         said = len(words(row.response.text))
-        if said < self.min_words:
-            return
         mine = _bag(row.response.text)
         bags = [_bag(t) for t in (asked(row), *row.example.target[:20])]
         given = max(_likeness(mine, bag, self.weights) for bag in bags)
@@ -78,6 +76,13 @@ class OffTopic:
 
 def _sample(texts: Sequence[str]) -> Sequence[str]:
     return texts[:: max(1, len(texts) // _SAMPLE)][:_SAMPLE]
+
+
+def _telling(text: str) -> int:
+    """Return the number of distinct words, digits aside; 0 for a text that is mostly digits."""
+    said = words(text)
+    spelled = [w for w in said if not w[0].isdigit()]
+    return len(set(spelled)) if 2 * len(spelled) >= len(said) else 0
 
 
 def _bag(text: str) -> frozenset[str]:

@@ -41,7 +41,8 @@ def slip(word: str, meant: str) -> int:
     kinds = [_one(kind, meant, word, at, to) for kind, at, to in ops]
     if len(kinds) == 1:
         return kinds[0]
-    return FAIR if all(kinds) else _swap_and(word, meant)
+    strange = all(kind == "replace" and not _close(meant[at], word[to]) for kind, at, to in ops)
+    return FAIR if all(kinds) and not strange else _swap_and(word, meant)
 
 
 def _edits(meant: str, word: str) -> list[tuple[str, int, int]]:
@@ -95,6 +96,12 @@ def _dropped(meant: str, at: int) -> int:
     if at == len(meant) - 1:
         return NONE
     return STRONG if len(meant) >= 6 else FAIR
+
+
+def _close(letter: str, other: str) -> bool:
+    """Return whether two letters are neighbours on the keyboard or sound alike."""
+    pair = frozenset((letter, other))
+    return pair in _NEIGHBOURS or pair in _SOUNDS
 
 
 def _replaced(meant: str, word: str, at: int, to: int) -> int:

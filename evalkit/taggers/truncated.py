@@ -15,12 +15,13 @@ from evalkit.taggers.text import count_words, fences, number, require, silent
 from evalkit.types import Row, Tag
 
 _OPEN_END = re.compile(r"(?:[\w,;:(\-–—/+=&]|[^\W\d_]['’])\s*$")
+_WORD_START = re.compile(r"(?<!\S)\S")
 _SENTENCE = re.compile(r"[.!?。！？][\"'”’)\]]?\s")
 
 
 @dataclass(frozen=True)
 class Truncated:
-    """Tag answers that end at the token limit without going round in a loop (that is repetition)."""
+    """Tag answers that end at the token limit without repeating itself to the end (that is repetition)."""
 
     ratio: float = 1.5
     """Up to this many times the reference, the budget was too small; above it, the model ran on."""
@@ -38,7 +39,7 @@ class Truncated:
         if silent(row):
             return
         if response.finish == "length":
-            if not runs_to_end(response.text):
+            if not runs_to_end(response.text, cut=True):
                 yield self._cut(row)
         elif self.guess and response.tokens is None and _open_ended(response.text):
             yield Tag("truncated", "info", "the text stops in mid sentence; no finish reason is known", _tail(row), 0.4)
@@ -49,15 +50,19 @@ class Truncated:
         says = f"stopped at the limit{count}"
         if measured is None:
             return Tag("truncated", "minor", f"{says}; no reference says how long it should be", _tail(row), 0.9)
-        says += f", {measured.ratio:.2f} times as long as the reference"
+        says += f", {measured.times:.2f} times as long as the reference"
         if measured.ratio <= self.ratio:
             return Tag("truncated", "info", f"{says}: raise max_new_tokens, the budget is too small", _tail(row), 1.0)
         return Tag("truncated", "major", f"{says}: the model ran on", _tail(row), 1.0)
 
 
 def _tail(row: Row) -> tuple[int, int]:
-    end = len(row.response.text.rstrip())
-    return max(0, end - 40), end
+    """Return [start, end) of the last 40 characters, from the beginning of a word where there is one."""
+    text = row.response.text
+    end = len(text.rstrip())
+    start = max(0, end - 40)
+    word = _WORD_START.search(text, start, end)
+    return (word.start() if word else start), end
 
 
 def _open_ended(text: str) -> bool:

@@ -6,6 +6,7 @@ nothing could support an answer and nothing is tagged.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -41,7 +42,10 @@ class Unsupported:
         """Yield a tag per distinct unsupported claim."""
         if silent(row) or not (row.example.target or self.informed):
             return
-        stated = {f.key: f for p in pieces(row.response.text) for f in _outside_code(p.text, p.start)}
+        stated: dict[str, Fact] = {}
+        for piece in pieces(row.response.text):
+            for fact in _outside_code(piece.text, piece.start):
+                stated.setdefault(fact.key, fact)  # where it stands first
         if not stated:
             return
         given = "\n".join((asked(row), *row.example.target)).lower()
@@ -49,12 +53,14 @@ class Unsupported:
         if not self.identifiers:
             alien = [f for f in alien if f.kind != "identifier"]
         alien.sort(key=lambda f: f.start)
+        sources = "prompt, reference or training answer" if self.informed else "prompt or reference"
         for at, fact in enumerate(alien[: self.most], 1):
-            why = f"{fact.kind} {fact.text!r} stands in no prompt, reference or training answer"
+            why = f"{fact.kind} {fact.text!r} stands in no {sources}"
             why += f" (and {len(alien) - self.most} more)" if at == self.most < len(alien) else ""
             yield Tag("unsupported", "minor", why, (fact.start, fact.start + len(fact.text)), _CONFIDENCE[fact.kind])
 
 
+_PLACEHOLDER = re.compile(r"(?<!\w)(?:\[\w{1,60}\](?!\()|<\w{1,60}>|\{\w{1,60}\})")  # [company_name], <your_key>
 _CONFIDENCE = {"URL": 0.7, "version": 0.6, "flag": 0.7, "identifier": 0.5}
 
 
@@ -64,9 +70,10 @@ def _claims(text: str) -> Iterator[Fact]:
 
 
 def _outside_code(text: str, offset: int) -> Iterator[Fact]:
-    """Yield the claims outside blocks of code that the blocks do not define themselves."""
+    """Yield the claims outside blocks of code and placeholders that the blocks do not define themselves."""
     blocks = [(s, e) for s, e, _ in fences(text)]
     code = "\n".join(text[s:e] for s, e in blocks).lower()
-    for fact in claims(blanked(text, blocks)):
+    prose = _PLACEHOLDER.sub(lambda m: " " * len(m.group()), blanked(text, blocks))
+    for fact in claims(prose):
         if not (fact.kind == "identifier" and fact.text.lower() in code):
             yield Fact(fact.kind, fact.text, fact.start + offset)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from evalkit.errors import SuiteError
-from evalkit.taggers.facts import claims, plain_number
+from evalkit.taggers.facts import claims, key_facts, merged, plain_number
 from evalkit.taggers.missing_facts import MissingFacts
 from evalkit.taggers.unsupported import Unsupported
 from evalkit.types import Corpus, Example, Response, Row, Score
@@ -83,8 +83,34 @@ def test_numbers_have_one_plain_form(given, plain):
     assert plain_number(given) == plain
 
 
-def missing(answer, *targets, scores=()):
-    return [(t.severity, t.why) for t in MissingFacts()(row(answer, *targets, scores=scores))]
+def test_the_span_is_the_first_place_of_a_claim():
+    (tag,) = Unsupported()(row("Call set_depth first, then set_depth again.", "x"))
+    assert tag.span == (5, 14)
+
+
+@pytest.mark.parametrize("text", ["Written by [author_name].", "Put <your_key> there.", "Hello {user_name}!"])
+def test_a_placeholder_in_brackets_is_no_claim(text):
+    assert unsupported(text, "x") == []
+
+
+@pytest.mark.parametrize("text", ["See [load_model](#x).", "It is list[load_model]."])
+def test_a_link_and_an_index_are_no_placeholders(text):
+    assert unsupported(text, "x") == ["load_model"]
+
+
+def test_the_reason_speaks_of_training_answers_only_where_there_are_some():
+    (tag,) = Unsupported()(row("Use load_model.", "x"))
+    assert tag.why == "identifier 'load_model' stands in no prompt or reference"
+    (tag,) = Unsupported().prepare(Corpus(training=("y",)))(row("Use load_model.", "x"))
+    assert tag.why == "identifier 'load_model' stands in no prompt, reference or training answer"
+
+
+def missing(answer, *targets, question="How?", scores=()):
+    return [(t.severity, t.why) for t in MissingFacts()(row(answer, *targets, question=question, scores=scores))]
+
+
+def stated(target):
+    return [(f.kind, f.text) for f in merged(key_facts(target))]
 
 
 def test_a_number_of_the_reference_that_is_missing_is_named():
@@ -98,6 +124,66 @@ def test_a_number_of_the_reference_that_is_missing_is_named():
 )
 def test_a_number_in_another_notation_is_there(answer, target):
     assert missing(answer, target) == []
+
+
+def test_a_fact_that_the_question_gives_is_asked_of_no_answer():
+    assert missing("Too many requests.", "The code 429 means too many.", question="Why do I get 429?") == []
+
+
+def test_the_facts_of_the_question_do_not_count_as_present_either():
+    (tag,) = missing("It is 12.", "Of 12 items 7 are kept.", question="Of 12 items, how many are kept?")
+    assert tag[1] == "1 of 1 key facts of the reference are missing: number '7'"
+
+
+def test_a_link_is_one_fact():
+    assert stated("Read https://a.org/2/b_c#d-9 first.") == [("URL", "https://a.org/2/b_c#d-9")]
+
+
+def test_a_number_in_a_link_of_the_answer_is_not_said():
+    assert missing("See https://a.org/42.", "It has 42.")
+
+
+@pytest.mark.parametrize("name", ["UTF-8/16", "Llama-2", "area/51"])
+def test_digits_joined_to_a_word_are_no_numbers(name):
+    assert stated(f"Save it as {name} now.") == []
+
+
+@pytest.mark.parametrize(("text", "number"), [("a range of 3-5", "3"), ("a 30-day trial", "30"), ("it is -4", "-4")])
+def test_digits_that_begin_are_numbers(text, number):
+    assert ("number", number) in stated(text)
+
+
+@pytest.mark.parametrize("name", ["core.build.steps", "make_rows.py", "core.build.Step", "site.build"])
+def test_a_dotted_name_is_an_identifier(name):
+    assert stated(f"It is in {name}.") == [("identifier", name)]
+
+
+@pytest.mark.parametrize("text", ["i.e. this", "It ends.The next begins", "at 9 a.m. or so"])
+def test_abbreviations_and_ends_of_sentences_are_no_dotted_names(text):
+    assert [f for f in stated(text) if f[0] == "identifier"] == []
+
+
+@pytest.mark.parametrize(
+    ("target", "facts"),
+    [
+        ("Run make_rows, it is in make_rows.py.", [("identifier", "make_rows.py")]),
+        ("Call `make_rows()`; make_rows waits.", [("identifier", "make_rows")]),
+        ('Choose "Step 3" there.', [("quote", "Step 3")]),
+        ("It gives `75` of them.", [("number", "75")]),
+    ],
+)
+def test_facts_within_one_another_are_one(target, facts):
+    assert stated(target) == facts
+
+
+def test_one_missing_fact_of_a_longer_reference_is_minor():
+    target = "The service keeps every result for 42 days and then removes it from all of its stores."
+    assert [s for s, _ in missing("It keeps them for a while.", target)] == ["minor"]
+
+
+def test_two_missing_facts_are_major():
+    target = "The service keeps every result for 42 days and then moves it to 7 stores that are kept for good."
+    assert [s for s, _ in missing("It keeps them for a while.", target)] == ["major"]
 
 
 def test_one_of_three_missing_is_minor():

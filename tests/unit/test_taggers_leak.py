@@ -127,6 +127,24 @@ def test_a_korean_echo_is_found():
     assert [t.category for t in Leak()(row(prompt, prompt))] == ["prompt_echo"]
 
 
+ECHO = "The store returned no usable row for the ten oldest items."
+
+
+def test_an_echo_that_is_all_of_the_answer_is_major():
+    (tag,) = Leak()(row(ECHO, ECHO + " Are they lost?"))
+    assert (tag.category, tag.severity) == ("prompt_echo", "major")
+
+
+def test_an_echo_in_the_first_sentence_of_a_longer_answer_is_minor():
+    (tag,) = Leak()(row(ECHO + " They are kept in the log and drawn again.", ECHO + " Are they lost?"))
+    assert (tag.category, tag.severity) == ("prompt_echo", "minor")
+
+
+def test_an_echo_of_more_than_one_sentence_is_major():
+    (tag,) = Leak()(row(ECHO + " Are they lost? No, they are not.", ECHO + " Are they lost?"))
+    assert tag.severity == "major"
+
+
 def test_a_share_above_one_is_refused():
     with pytest.raises(SuiteError, match="echo_share"):
         Leak(echo_share=2)

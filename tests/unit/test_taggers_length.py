@@ -14,6 +14,9 @@ def words(n):
     return " ".join(f"w{chr(97 + i % 26)}{chr(97 + i // 26 % 26)}" for i in range(n))
 
 
+COLOURS = ("red", "blue", "green", "small", "large", "open", "closed")
+
+
 def row(answer, *targets, **response):
     return Row(Example("1", "q", tuple(targets)), Response(answer, **response))
 
@@ -66,13 +69,29 @@ def test_less_than_a_third_is_too_short():
     assert categories(Length(), row("x", "y", tokens=10, target_tokens=(60,))) == [("too_short", "minor")]  # 15 / 65
 
 
+@pytest.mark.parametrize("answer", ["The answer to it is:", "**The answer is:**\n", "답변："])
+def test_a_lead_in_that_nothing_follows_is_major(answer):
+    (tag,) = Length()(row(answer, "y", tokens=6, target_tokens=(60,)))
+    assert (tag.category, tag.severity) == ("too_short", "major")
+    assert tag.why == "6 tokens, the reference 60: 0.10 times as long, a lead-in that nothing follows"
+
+
+def test_a_lead_in_that_something_follows_is_none():
+    assert categories(Length(), row("It is: so.", "y", tokens=6, target_tokens=(60,))) == [("too_short", "minor")]
+
+
+def test_an_empty_reference_divides_nothing():
+    (tag,) = Length()(row("x", "", tokens=80, target_tokens=(0,)))
+    assert "80.00 times as long" in tag.why
+
+
 def test_an_answer_that_was_cut_off_is_not_too_short():
     assert categories(Length(), row("x", "y", tokens=10, target_tokens=(60,), finish="length")) == []
 
 
 def test_the_reason_gives_the_numbers():
     (tag,) = Length()(row("x", "y", tokens=160, target_tokens=(45,)))
-    assert tag.why == "160 tokens, the reference 45: 3.30 times as long"
+    assert tag.why == "160 tokens, the reference 45: 3.56 times as long"  # 160 / 45
 
 
 def test_without_a_reference_nothing_is_known():
@@ -134,7 +153,21 @@ def test_a_cut_answer_that_loops_is_repetition_and_not_truncated():
 def test_the_span_shows_where_it_stops():
     text = words(50)
     (tag,) = Truncated()(row(text, finish="length"))
-    assert tag.span == (len(text) - 40, len(text))
+    assert tag.span == (len(text) - 39, len(text))  # words of three letters: the 40th last character is a space
+
+
+def test_the_span_of_a_cut_answer_begins_with_a_word():
+    text = "It stops in the middle inside something extraordinarily long and wi"
+    (tag,) = Truncated()(row(text, finish="length"))
+    assert text[slice(*tag.span or (0,))] == "something extraordinarily long and wi"
+
+
+@pytest.mark.parametrize(
+    "tail",
+    ["this is a loop of words and " * 20, "ha" * 30, "\n".join(f"Each of the doors here is {w}." for w in COLOURS)],
+)
+def test_a_cut_answer_that_repeats_itself_to_its_end_in_any_way_is_not_truncated(tail):
+    assert categories(Truncated(), row(words(30) + ". " + tail, finish="length")) == []
 
 
 def test_nothing_is_guessed_by_default():

@@ -53,6 +53,11 @@ def test_known_misspellings_are_found(word):
     assert found(f"{word} the value of it.") == [word]
 
 
+@pytest.mark.parametrize("word", ["aplastic", "autologous"])
+def test_a_rare_word_two_strange_letters_off_a_common_one_is_not_one(word):
+    assert correction(word) is None
+
+
 @pytest.mark.parametrize("word", ["setuo", "extrmely", "differeent", "compsoable", "tsrings", "fundeded"])
 def test_unknown_words_near_a_common_one_are_found(word):
     assert found(f"This is the {word} of the system.") == [word]
@@ -208,6 +213,7 @@ def test_too_short_words_are_refused_as_a_setting():
         ("wacthing", "watching", STRONG),  # swapped
         ("differeent", "different", STRONG),  # doubled
         ("aticles", "articles", STRONG),  # dropped
+        ("aplastic", "atlantic", NONE),  # two strange letters
         ("setuo", "setup", FAIR),  # the key beside it
         ("betwecn", "between", NONE),  # c for e: a scanner
     ],

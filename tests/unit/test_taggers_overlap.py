@@ -29,6 +29,25 @@ def test_an_answer_with_the_references_words_has_not():
     assert list(LowOverlap()(row("One node starts clusters.", "The cluster starts with one node."))) == []
 
 
+def test_an_answer_with_next_to_nothing_of_the_reference_is_major():
+    (tag,) = LowOverlap()(row("Bananas are yellow.", "The cluster starts with one node."))
+    assert tag.severity == "major"
+
+
+def test_an_answer_with_something_of_the_reference_is_minor():
+    (tag,) = LowOverlap()(row("Bananas cluster.", "Clusters start nodes, copy files, join members, write logs."))
+    assert (tag.severity, tag.why) == ("minor", "shares 1 of 9 content words with the nearest reference (11 %)")
+
+
+@pytest.mark.parametrize("word", ["use", "used", "using", "uses"])
+def test_the_endings_of_short_words_do_not_matter(word):
+    assert content(word) == content("use")
+
+
+def test_a_user_is_no_use():
+    assert content("user") != content("use")
+
+
 def test_endings_do_not_matter():
     assert content("starting clusters") == content("started cluster")
 
@@ -75,6 +94,17 @@ def test_an_answer_to_its_question_is_on_topic():
 def test_a_short_answer_is_not_judged():
     tagger = OffTopic().prepare(Corpus(answers=ANSWERS, prompts=PROMPTS))
     assert list(tagger(row("Bananas.", question=PROMPTS[0]))) == []
+
+
+@pytest.mark.parametrize("text", ["bananas grow near warm rivers " * 12, "12 apples 7.5 88 9e3 " * 12])
+def test_an_answer_of_few_distinct_words_or_of_digits_is_not_judged(text):
+    tagger = OffTopic().prepare(Corpus(answers=ANSWERS, prompts=PROMPTS))
+    assert list(tagger(row(text, question=PROMPTS[0]))) == []
+
+
+def test_many_words_among_more_digits_are_not_judged():
+    tagger = OffTopic().prepare(Corpus(answers=ANSWERS, prompts=PROMPTS))
+    assert list(tagger(row(ALIEN + " 7" * 60, question=PROMPTS[0]))) == []
 
 
 def test_few_answers_calibrate_nothing():

@@ -19,8 +19,15 @@ COLOURS = "red blue green small large open closed"
 SENTENCE = "Every answer is stored with its score in one file. "
 
 
-def tags(text, target=()):
-    return list(Repetition()(Row(Example("1", "q", tuple(target)), Response(text))))
+PARAGRAPH = (
+    "The store holds one row for each answer, with its score, its tags, the seed it was drawn with, and the time "
+    "that it took. Nothing is ever written twice: a row that is there already is read again, and a run that was "
+    "stopped goes on where it ended, with the rows that are still to be done. "
+)
+
+
+def tags(text, target=(), finish="stop"):
+    return list(Repetition()(Row(Example("1", "q", tuple(target)), Response(text, finish=finish))))
 
 
 def test_good_text_has_no_tag():
@@ -118,6 +125,48 @@ def test_a_loop_in_a_text_too_long_to_read_is_seen_at_its_end():
 def test_whether_an_answer_ends_in_a_loop_is_known():
     assert runs_to_end(GOOD + SENTENCE * 9)
     assert not runs_to_end(GOOD)
+
+
+@pytest.mark.parametrize("end", ["cut", "cu", "c"])
+def test_a_loop_runs_to_the_end_where_its_last_word_is_cut(end):
+    (tag,) = tags(GOOD + "the text is cut " * 8 + "the text is " + end)
+    assert tag.why.endswith("to its end")
+
+
+def test_a_loop_that_something_else_follows_does_not_run_to_the_end():
+    (tag,) = tags(GOOD + "the text is cut " * 8 + "the text is over")
+    assert not tag.why.endswith("to its end")
+
+
+def test_nearly_repeated_sentences_run_to_the_end_where_the_last_is_cut():
+    text = " ".join(f"The door of the house is always {w}." for w in re.findall(r"\w+", COLOURS))
+    assert runs_to_end(GOOD + text + " The door of the hou")
+    assert not runs_to_end(GOOD + text + " Nothing of it was ever seen.")
+
+
+def test_a_run_of_characters_runs_to_the_end_where_the_last_copy_is_cut():
+    assert runs_to_end("A good beginning. " + "abcdefg" * 20 + "abcde")
+
+
+def test_a_long_unit_counts_from_its_second_copy_where_the_answer_was_cut():
+    text = GOOD + PARAGRAPH + PARAGRAPH[:-30]
+    (tag,) = tags(text, finish="length")
+    assert (tag.severity, tag.span) == ("critical", (len(GOOD), len(text)))
+
+
+def test_the_beginning_of_a_third_copy_makes_a_unit_of_24_tokens_a_loop():
+    unit = PARAGRAPH[: PARAGRAPH.index(", and the time")] + " and so on and on. "  # 28 tokens
+    assert [t.severity for t in tags(GOOD + unit * 2 + "The store holds one row fo", finish="length")] == ["critical"]
+    assert tags(GOOD + unit * 2, finish="length") == []
+
+
+def test_an_answer_that_was_not_cut_may_say_a_paragraph_twice():
+    assert tags(GOOD + PARAGRAPH * 2) == []
+
+
+def test_figures_of_the_same_form_are_no_second_copy():
+    first, second = ("".join(f"{w}: {i},{i}47\n" for w in GOOD.split()[:14]) for i in (1, 2))
+    assert tags("Player one.\n" + first + "Player one.\n" + second, finish="length") == []
 
 
 def test_shares_out_of_order_are_refused():
