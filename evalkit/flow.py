@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,13 +18,14 @@ from evalkit.codec import response_of, response_record
 from evalkit.errors import ModelError, RunError, SuiteError
 from evalkit.identity import identity_of
 from evalkit.models import load_backend
-from evalkit.prompt import requests_of
+from evalkit.prompt import requests_of, unlike_trained
 from evalkit.record import RunFolder, new_run_id, read_run
 from evalkit.registry import load
 from evalkit.settings import RunSettings
 from evalkit.suite import read_suite
 from evalkit.types import Backend, Request, Run, Suite, Tick
 
+_log = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
 """Called with (answers so far, answers in all)."""
 Plan = list[list[int]]
@@ -66,6 +68,9 @@ def start(settings: RunSettings, *, out: str | Path | None = None, progress: Pro
             )
             identity = identity_of(job.suite, job.assessor, backend.identity, plan)
             manifest = {"identity": identity, "settings": settings.record()}
+            if warning := unlike_trained(job.suite, getattr(backend, "trained_prompt", {}), backend.identity):
+                _log.warning("%s: %s", settings.model, warning)
+                manifest["warning"] = warning
             job.folder = held.enter_context(RunFolder.create(path, manifest))
         return _complete(jobs, backend, plan, progress)
 

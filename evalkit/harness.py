@@ -19,6 +19,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, ClassVar, Literal
 
+import lm_eval.tasks
 import numpy as np
 from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask, Task
@@ -35,6 +36,8 @@ RENAMED = {("truthfulqa_mc2", "acc"): "mc2"}
 """Scores that we call by another name than the task, since one run may hold several tasks."""
 NO_SHARE = re.compile(r".*(_max|_diff|perplexity|bits_per_byte|likelihood)|s?bleu|chrf|ter|brier_score")
 """Metrics that are no share of 1; some of their values may look like one."""
+FAMILIES = frozenset({"arc", "hellaswag", "mmlu", "truthfulqa"})
+"""Folders of lm-eval's tasks whose groups and tags are whole in themselves (tested)."""
 META = ("subject", "category", "type", "level", "activity_label", "source", "topic")
 """Columns of a document that go to meta."""
 
@@ -155,15 +158,27 @@ def score_name(loaded: LoadedTask, metric: str, filter_name: str) -> str:
     return name if filter_name == "none" else f"{name},{filter_name}"
 
 
+def _manager(name: str) -> TaskManager:
+    """Return an index that holds a task: of its own folder where that has it, since the whole one takes seconds."""
+    folders = (path for path in Path(lm_eval.tasks.__file__).parent.iterdir() if path.is_dir())
+    family = max((f for f in folders if f"{name}_".startswith(f"{f.name}_")), key=lambda f: len(f.name), default=None)
+    if family:
+        entry = _index(family).task_index.get(name)
+        if entry and (family.name in FAMILIES or entry.kind.name in {"TASK", "PY_TASK"}):
+            return _index(family)
+    return _index(None)
+
+
 @cache
-def _manager() -> TaskManager:
-    return TaskManager()
+def _index(folder: Path | None) -> TaskManager:
+    """Return lm-eval's index of one folder of its tasks, or of all."""
+    return TaskManager(include_path=str(folder), include_defaults=False) if folder else TaskManager()
 
 
 def _load(
     name: str, subset: tuple[str, ...], shots: int | None, mirror: Path | None, limit: int | None
 ) -> list[LoadedTask]:
-    manager = _manager()
+    manager = _manager(name)
     entry = manager._entry(name)
     if entry is None:
         raise SuiteError(f"lm-eval has no task {name!r}{did_you_mean(name, manager.all_tasks)}")
@@ -175,7 +190,7 @@ def _load(
             f"source.subset: {name!r} has no task {unknown[0]!r}{did_you_mean(unknown[0], [t for t, _ in members])}"
         )
     chosen = [(task, group) for task, group in members if not subset or task in subset]
-    return [_ready(_build(task, mirror), task, group, shots, limit) for task, group in chosen]
+    return [_ready(_build(task, manager, mirror), task, group, shots, limit) for task, group in chosen]
 
 
 def _members(name: str, manager: TaskManager, group: str = "") -> Iterator[tuple[str, str]]:
@@ -195,9 +210,8 @@ def _members(name: str, manager: TaskManager, group: str = "") -> Iterator[tuple
         yield name, group
 
 
-def _build(name: str, mirror: Path | None) -> Task:
+def _build(name: str, manager: TaskManager, mirror: Path | None) -> Task:
     """Build one task, its data read from the mirror where that has it."""
-    manager = _manager()
     entry = manager.task_index[name]
     config = manager._factory._load_full_config(entry, None)
     if config.get("unsafe_code"):

@@ -17,7 +17,7 @@ from typing import Any
 
 from evalkit.catalogue import CATALOGUE, cache_folder, fetch
 from evalkit.errors import ModelError
-from evalkit.jsonl import dump, write_atomic
+from evalkit.jsonl import dump, parse_object, write_atomic
 from evalkit.registry import did_you_mean, load, lookup, table
 from evalkit.types import Backend
 
@@ -52,6 +52,14 @@ class Checkpoint:
         folders = [self.folder, *([self.adapter] if self.adapter else [])]
         lines = [f"{p.name} {h}" for folder in folders for p, h in _hashes(sorted(_files_read(folder)))]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    def trained_prompt(self) -> Mapping[str, Any]:
+        """Return what trainkit.json says of the prompt in training; empty where there is no such file, or it is broken."""
+        try:
+            found = parse_object(((self.adapter or self.folder) / "trainkit.json").read_bytes()).get("prompt")
+        except (OSError, ValueError, ModelError):
+            return {}
+        return found if isinstance(found, dict) else {}
 
 
 def load_backend(model: str, options: Mapping[str, Any]) -> Backend:

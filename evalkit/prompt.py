@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
+from typing import Any
 
 from evalkit.jsonl import dump
 from evalkit.types import Example, Kind, Message, Request, Suite
@@ -60,6 +61,22 @@ def template_hash(suite: Suite) -> str:
     """Return 16 hex digits that are equal for suites that ask alike: chat or not, template, system, few-shots."""
     parts = [suite.chat, "" if suite.chat else suite.template, suite.system, [asdict(shot) for shot in suite.fewshot]]
     return hashlib.sha256(dump(parts).encode()).hexdigest()[:16]
+
+
+def unlike_trained(suite: Suite, trained: Mapping[str, Any], identity: Mapping[str, str]) -> str:
+    """Return how a suite asks otherwise than a checkpoint's trainkit.json says it was trained; empty where it does not.
+
+    `identity` is the backend's. Requests of lm-eval's tasks are as lm-eval makes them.
+    """
+    if suite.requests or "hash" not in trained:
+        return ""
+    if trained["hash"] == template_hash(suite):
+        same = not suite.chat or trained.get("chat_template") == identity.get("chat_template")
+        return "" if same else "its chat template is not the one that it was trained with"
+    names = ("chat", "system") if trained.get("chat") else ("chat", "template", "system")
+    ways = [f"--set '{name}={dump(trained.get(name))}'" for name in names if trained.get(name) != getattr(suite, name)]
+    remedy = f"to ask as trained: {' '.join(ways)}" if ways else "training showed no solved examples"
+    return f"trained with another prompt than suite {suite.name} asks with; {remedy}"
 
 
 def _filled(suite: Suite, example: Example) -> str:

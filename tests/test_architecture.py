@@ -24,6 +24,7 @@ EVALKIT = [path for path in MODULES if path.is_relative_to(ROOT / "evalkit")]
 LAYERS = (
     "types errors",
     "registry",
+    "program",
     "jsonl codec stats variety verdict frames hub",
     "examples data prompt journal settings catalogue paired scorers taggers",
     "suite record models assess analyze evidence differences",
@@ -34,6 +35,7 @@ LAYERS = (
     "report",
     "cli",
     "commands",
+    "__main__",
 )
 """A module (or package) imports only what stands in an earlier line; inside a package order is free."""
 LEVEL = {name: level for level, layer in enumerate(LAYERS) for name in layer.split()}

@@ -5,7 +5,7 @@ Follows `TemplateLM._encode_pair`, `TemplateLM.loglikelihood` and `HFLM.tok_enco
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -33,6 +33,8 @@ class PairEncoder:
     """Whether to add special tokens; None: what the tokenizer does by itself."""
     separate: bool = False
     """Encode context and continuation each on its own, as encoder-decoder models need it."""
+    _heads: dict[str, list[int]] = field(default_factory=dict, repr=False)
+    """The context encoded last: the choices of a question share it."""
 
     @property
     def prefix_token(self) -> int:
@@ -47,7 +49,7 @@ class PairEncoder:
         spaces = len(context) - len(context.rstrip())
         if spaces:
             context, continuation = context[:-spaces], context[-spaces:] + continuation
-        head = self.encode(context)
+        head = self._head(context)
         tail = self._plain(continuation) if self.separate else self.encode(context + continuation)[len(head) :]
         return self._fit(head, tail)
 
@@ -70,6 +72,12 @@ class PairEncoder:
             return self._plain(text)
         settings = {} if self.add_bos is None else {"add_special_tokens": self.add_bos}
         return list(self.tokenizer.encode(text, **settings))
+
+    def _head(self, context: str) -> list[int]:
+        if context not in self._heads:
+            self._heads.clear()
+            self._heads[context] = self.encode(context)
+        return self._heads[context]
 
     def _plain(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text, add_special_tokens=False))

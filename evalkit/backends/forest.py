@@ -23,6 +23,10 @@ LONE_TRUNK = 512
 """Tokens from which a beginning that only one group uses is still computed apart, causally, without a mask."""
 NARROWEST = 128
 """Width in tokens up to which small groups are put side by side in one line."""
+STEP, WIDEST = 16, 320
+"""Widths in tokens that are tried for a pass: steps, and where to end."""
+SQUARE = 1600
+"""Width in tokens at which attention within a line takes as long as the rest (measured, 135M, 2 cores)."""
 REACH = 8
 """Budgets of tokens that all lines of a pass may see, trunk included: what bounds the cache."""
 
@@ -147,21 +151,36 @@ class _Planner:
         return Batch(tuple(indices), tuple(self.pairs[i] for i in indices), trunk, numbered, slots, width)
 
     def _pack(self, items: list[Item], start: int) -> list[list[list[Item]]]:
-        """Pack items into passes of lines, largest first, each line filled up with what fits best."""
+        """Pack items into passes, each of the width that costs least for the tokens it computes."""
         rest = sorted(items, key=lambda item: item.size)
         blocks: list[list[list[Item]]] = []
         while rest:
-            width = max(rest[-1].size - start, NARROWEST)
-            count = max(1, min(self.budget // width, REACH * self.budget // (start + width)))
-            block: list[list[Item]] = []
-            while rest and len(block) < count:
-                line, room = [], width
-                while rest and (fit := bisect_right(rest, room + start, key=lambda item: item.size)):
-                    line.append(rest.pop(fit - 1))
-                    room -= line[-1].size - start
-                block.append(line)
+            least = rest[-1].size - start
+            widths = [least, *range(-(-least // STEP) * STEP, WIDEST + 1, STEP)]
+            tried = (self._block(list(rest), start, width) for width in widths)
+            block = min(tried, key=lambda block: _cost(block, start))
             blocks.append(block)
+            used = {id(item) for line in block for item in line}
+            rest = [item for item in rest if id(item) not in used]
         return blocks
+
+    def _block(self, rest: list[Item], start: int, width: int) -> list[list[Item]]:
+        """Take from sorted items the lines of one pass: largest first, each filled up with what fits best."""
+        count = max(1, min(self.budget // max(1, width), REACH * self.budget // (start + width)))
+        block: list[list[Item]] = []
+        while rest and len(block) < count:
+            line, room = [], width
+            while rest and (fit := bisect_right(rest, room + start, key=lambda item: item.size)):
+                line.append(rest.pop(fit - 1))
+                room -= line[-1].size - start
+            block.append(line)
+        return block
+
+
+def _cost(block: list[list[Item]], start: int) -> float:
+    """Return what a pass costs per token that it computes: its padding and its attention."""
+    sizes = [sum(item.size - start for item in line) for line in block]
+    return len(sizes) * max(sizes) / max(1, sum(sizes)) * (1 + max(sizes) / SQUARE)
 
 
 def _divide(family: list[Item], common: list[int], least: int) -> list[list[Item]]:

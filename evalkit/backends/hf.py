@@ -32,6 +32,8 @@ _log = logging.getLogger(__name__)
 BATCH_TOKENS, ANSWERING = 1024, 16
 """Tokens of a batch where none are given, and how many times that may be generated in one planned batch: what a killed
 process loses at most."""
+Windows = Sequence[Sequence[Encoded]]
+"""The pairs of a request, per choice: one, or as many as a rolling text has windows."""
 
 
 class HfBackend:
@@ -46,7 +48,7 @@ class HfBackend:
             ModelError: they cannot be read, or the architecture is unknown.
         """
         self.checkpoint, self.batch_tokens, self.measured = checkpoint, batch_tokens, batch_tokens or measured
-        self._batches: dict[tuple[Request, ...], Batch] = {}
+        self._planned: dict[tuple[Request, ...], tuple[Batch, list[Windows]]] = {}
         try:
             with quiet():
                 self.config = AutoConfig.from_pretrained(checkpoint.folder, trust_remote_code=False)
@@ -71,6 +73,11 @@ class HfBackend:
             "threads": str(torch.get_num_threads()),
             "chat_template": hashlib.sha256(str(template).encode()).hexdigest()[:16] if template else "",
         }
+
+    @property
+    def trained_prompt(self) -> Mapping[str, Any]:
+        """Return what prompt the checkpoint was trained with, as far as it says so."""
+        return self.checkpoint.trained_prompt()
 
     @cached_property
     def _digest(self) -> str:
@@ -146,8 +153,8 @@ class HfBackend:
 
     def respond(self, requests: Sequence[Request], tick: Tick = no_tick) -> Iterator[Response]:
         """Answer one batch; `tick` is called as each answer ends, in whatever order."""
-        batch = self._batches.get(tuple(requests))
-        yield from self._chosen(requests, batch, tick) if batch else self._generated(requests, tick)
+        planned = self._planned.get(tuple(requests))
+        yield from self._chosen(requests, *planned, tick) if planned else self._generated(requests, tick)
 
     def sent(self, request: Request) -> str:
         """Return the exact text that the model is given."""
@@ -164,43 +171,43 @@ class HfBackend:
         """Plan all pairs of (context, continuation) on one token tree; requests of one context stay together."""
         if self.measured is None:
             self.measured = measure_budget(self.model)
+        asked = [self._windows(request) for request in requests]
         pairs, owners, labels = [], [], []
         for index, request in enumerate(requests):
-            for encoded in self._pairs(request):
+            for encoded in itertools.chain.from_iterable(asked[index]):
                 pairs.append((encoded.context, encoded.continuation))
                 owners.append(index)
                 labels.append((request.messages, request.contexts or request.prompt))
-        planned = []
+        plan = []
         for batch in plan_pairs(pairs, self.measured, labels).batches:
             members = list(dict.fromkeys(owners[place] for place in sorted(batch.indices)))
-            self._batches[tuple(requests[index] for index in members)] = batch
-            planned.append(members)
-        return planned
+            self._planned[tuple(requests[index] for index in members)] = batch, [asked[index] for index in members]
+            plan.append(members)
+        return plan
 
-    def _pairs(self, request: Request) -> list[Encoded]:
-        """Encode the choices of a request, each with its context; a rolling text becomes one pair per window."""
+    def _windows(self, request: Request) -> Windows:
+        """Encode each choice of a request with its context: as one pair, or a rolling text as one per window."""
         if request.rolling:
-            return [window for text in request.choices for window in self.encoder.windows(text)]
+            return [self.encoder.windows(text) for text in request.choices]
         contexts = request.contexts or (self.sent(request),) * len(request.choices)
-        return [self.encoder.encode_pair(c, choice) for c, choice in zip(contexts, request.choices, strict=True)]
+        return [[self.encoder.encode_pair(c, choice)] for c, choice in zip(contexts, request.choices, strict=True)]
 
-    def _chosen(self, requests: Sequence[Request], batch: Batch, tick: Tick) -> Iterator[Response]:
+    def _chosen(
+        self, requests: Sequence[Request], batch: Batch, asked: Sequence[Windows], tick: Tick
+    ) -> Iterator[Response]:
         """Score one batch of the plan; its pairs stand in the order of the requests."""
         before, order = self.scorer.fallback, sorted(range(len(batch.indices)), key=batch.indices.__getitem__)
         found = self.scorer.score(batch)
         if self.scorer.fallback and not before:
             _log.warning("%s: choices are scored the plain way (%s)", self.checkpoint.name, self.scorer.fallback)
         scores = iter([found[place] for place in order])
-        for request in requests:
+        for request, choices in zip(requests, asked, strict=True):
             tick()
-            encoded = self._pairs(request)
-            own = list(itertools.islice(scores, len(encoded)))
-            yield self._choice_response(request, encoded, own)
+            yield self._choice_response(request, choices, [[next(scores) for _ in choice] for choice in choices])
 
-    def _choice_response(self, request: Request, encoded: Sequence[Encoded], own: Sequence[ChoiceScore]) -> Response:
-        """Return the response of one request from the scores of its pairs."""
-        sizes = [len(self.encoder.windows(text)) for text in request.choices] if request.rolling else [1] * len(own)
-        parts = [own[sum(sizes[:i]) : sum(sizes[: i + 1])] for i in range(len(sizes))]
+    def _choice_response(self, request: Request, choices: Windows, parts: list[list[ChoiceScore]]) -> Response:
+        """Return the response of one request from the scores of its choices' windows."""
+        encoded = list(itertools.chain.from_iterable(choices))
         logprobs = tuple(sum(score.logprob for score in part) for part in parts)
         failed = not all(map(math.isfinite, logprobs))
         return Response(

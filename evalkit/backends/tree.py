@@ -6,6 +6,7 @@ and a model whose numbers differ is scored the plain way from then on. Knows not
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -25,6 +26,10 @@ CHECKED = 4
 """Pairs at most that are scored both ways on the first batch."""
 BUDGETS = (512, 1024, 2048)
 """Candidates for the tokens of one forward pass."""
+CACHED = 64 * 2**20
+"""Bytes of weights that a processor's cache may hold: fewer layers would look faster than the model is."""
+PATIENCE = 1.5
+"""Seconds of measuring after which no larger pass is tried."""
 
 
 class TreeScorer:
@@ -41,24 +46,27 @@ class TreeScorer:
     def score(self, batch: Batch) -> list[ChoiceScore]:
         """Return a score per pair of a batch, in the batch's order, the same whatever was scored before."""
         if not self.fallback and not self.checked:
-            self.fallback = self._check(batch)
             self.checked = True
+            scores = self._check(batch)
+            if not self.fallback:
+                return scores
         return self.plain.score(batch.pairs) if self.fallback else self._score(batch)
 
-    def _check(self, batch: Batch) -> str | None:
-        """Score a few of a batch's pairs both ways; return why the tree cannot be used, or None."""
+    def _check(self, batch: Batch) -> list[ChoiceScore]:
+        """Return a batch's scores; score a few pairs the plain way too and say in `fallback` if the tree fails."""
         few = sorted(range(len(batch.pairs)), key=lambda i: (len(batch.pairs[i].path), i))[:CHECKED]
         while len(few) > 1 and sum(len(batch.pairs[i].path) for i in few) > self.budget:
             few.pop()
         try:
             ours = self._score(batch)
         except (TypeError, ValueError, RuntimeError, AttributeError, IndexError, KeyError) as error:
-            return f"tree fails: {type(error).__name__}: {error}".splitlines()[0]
+            self.fallback = f"tree fails: {type(error).__name__}: {error}".splitlines()[0]
+            return []
         theirs = self.plain.score([batch.pairs[i] for i in few])
         worst = max((abs(ours[i].logprob - want.logprob) for i, want in zip(few, theirs, strict=True)), default=0.0)
         if worst > families.tolerance(self.model):
-            return f"tree differs from the plain forward pass by {worst:.1e} nats"
-        return None
+            self.fallback = f"tree differs from the plain forward pass by {worst:.1e} nats"
+        return ours
 
     @torch.inference_mode()
     def _score(self, batch: Batch) -> list[ChoiceScore]:
@@ -185,13 +193,22 @@ def _sight(lines: list[Line], width: int) -> Tensor:
     return sight
 
 
-def measure_budget(model: Any, layers: int = 2) -> int:
-    """Return the fewest tokens a pass at which the first layers run within 3 % of their best speed, measured once."""
+def measure_budget(model: Any) -> int:
+    """Return the fewest tokens a pass at which a model's first layers run within 3 % of their best speed.
+
+    As many layers are timed as a processor's cache cannot hold, the candidates in turn, the better of two rounds;
+    larger passes are left out once `PATIENCE` is over.
+    """
     stack = max((m for m in model.modules() if isinstance(m, torch.nn.ModuleList)), key=len, default=None)
+    layers = 1 + CACHED // max(1, sum(p.nbytes for p in stack[0].parameters())) if stack else 0
     if families.block_reason(model) or stack is None or len(stack) <= layers:
         return BUDGETS[1]
-    speeds = {budget: _speed(model, stack[layers], budget) for budget in BUDGETS}
-    return next(budget for budget in BUDGETS if speeds[budget] >= 0.97 * max(speeds.values()))
+    speeds: dict[int, float] = {}
+    begin = time.perf_counter()
+    for budget in BUDGETS * 2:
+        if not speeds or time.perf_counter() - begin < PATIENCE:
+            speeds[budget] = max(speeds.get(budget, 0.0), _speed(model, stack[layers], budget))
+    return min(budget for budget, speed in speeds.items() if speed >= 0.97 * max(speeds.values()))
 
 
 class _Enough(Exception):
@@ -199,23 +216,17 @@ class _Enough(Exception):
 
 
 def _speed(model: Any, layer: torch.nn.Module, budget: int) -> float:
-    """Return the tokens per second of a pass of `budget` tokens in lines of 128 up to a layer; the best of three."""
+    """Return the tokens per second of a pass of `budget` tokens, in lines of 128, up to a layer."""
 
     def stop(*_: object) -> None:
         raise _Enough
 
     ids = torch.zeros(budget // 128, 128, dtype=torch.long, device=model.device)
     handle = layer.register_forward_pre_hook(stop)
-    seconds = []
+    begin = time.perf_counter()
     try:
-        for _ in range(3):
-            begin = time.perf_counter()
-            try:
-                with torch.inference_mode():
-                    model(input_ids=ids, use_cache=False)
-            except _Enough:
-                pass
-            seconds.append(time.perf_counter() - begin)
+        with contextlib.suppress(_Enough), torch.inference_mode():
+            model(input_ids=ids, use_cache=False)
     finally:
         handle.remove()
-    return budget / min(seconds)
+    return budget / (time.perf_counter() - begin)

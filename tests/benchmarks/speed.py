@@ -116,7 +116,7 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
 
 def ours(backend: HfBackend, requests: Sequence[Request]) -> list[Response]:
     """Plan and answer, as `evalkit run` does."""
-    backend._batches.clear()
+    backend._planned.clear()
     found: dict[int, Response] = {}
     for batch in backend.plan(requests):
         found.update(zip(batch, backend.respond([requests[i] for i in batch]), strict=True))
@@ -132,15 +132,15 @@ def theirs(rival: HFLM, instances: Sequence[Instance], size: int) -> list[float]
 def work_done(backend: HfBackend, requests: Sequence[Request]) -> tuple[int, int, int]:
     """Return (tokens computed, padding included; positions that the LM head read; tokens of all requests)."""
     computed = reads = 0
-    for batch in backend._batches.values():
+    for batch, _ in backend._planned.values():
         start = sum(map(len, batch.trunk))
         for block in batch.blocks:
             lines = [lay_out([batch.pairs[place] for place in line], start) for line in block]
             computed += len(lines) * max(len(line.tokens) for line in lines)
             reads += len({(n, c) for n, line in enumerate(lines) for columns in line.reads for c in columns})
-    trunks = {batch.trunk[: n + 1] for batch in backend._batches.values() for n in range(len(batch.trunk))}
+    trunks = {batch.trunk[: n + 1] for batch, _ in backend._planned.values() for n in range(len(batch.trunk))}
     computed += sum(len(trunk[-1]) for trunk in trunks)
-    pairs = [pair for request in requests for pair in backend._pairs(request)]
+    pairs = [pair for request in requests for choice in backend._windows(request) for pair in choice]
     return computed, reads, sum(len(pair.context) + len(pair.continuation) - 1 for pair in pairs)
 
 

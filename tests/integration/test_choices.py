@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import lm_eval.tasks
 import pytest
 import torch
+from lm_eval.tasks import TaskManager
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from evalkit import harness
 from evalkit.backends.hf import HfBackend
 from evalkit.errors import SuiteError
 from evalkit.flow import resume, start
@@ -178,6 +181,17 @@ def test_two_suites_in_one_command_share_a_plan_and_score_as_each_alone(tiny, mi
 
 
 @pytest.mark.data
+def test_a_task_reads_as_from_the_whole_index_where_only_its_folder_is_read():
+    whole = TaskManager()
+    for family in harness.FAMILIES:
+        part = harness._index(Path(lm_eval.tasks.__file__).parent / family)
+        for name, entry in part.task_index.items():
+            known = whole.task_index[name]
+            assert (entry.kind, entry.yaml_path, entry.tags) == (known.kind, known.yaml_path, known.tags)
+    assert harness._manager("mmlu_stem") is harness._manager("mmlu_anatomy")
+    assert len(harness._manager("mgsm_direct").task_index) == len(whole.task_index)
+
+
 def test_data_that_is_nowhere_stops_before_a_model_is_looked_for(mirror, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(SuiteError, match=r"found neither in a mirror \(.*<split>.jsonl\) nor on the hub"):

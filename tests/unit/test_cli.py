@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from evalkit import cli
 from evalkit.cli import COMMANDS, call
+from evalkit.program import Terminated
 
 HEAVY = ("torch", "transformers", "datasets", "lm_eval", "pandas", "peft", "scipy")
 EVALKIT = (sys.executable, "-c", "from evalkit.cli import main; main()")
@@ -215,7 +215,7 @@ def test_an_internal_error_is_one_line_and_70_with_a_traceback_only_for_debug(ru
     assert err.startswith("Traceback")
 
 
-@pytest.mark.parametrize(("raised", "code"), [(KeyboardInterrupt, 130), (cli.Terminated, 143), (BrokenPipeError, 0)])
+@pytest.mark.parametrize(("raised", "code"), [(KeyboardInterrupt, 130), (Terminated, 143), (BrokenPipeError, 0)])
 def test_what_stops_a_command_has_a_code_of_its_own(capsys, monkeypatch, raised, code):
     def stops(*_):
         raise raised

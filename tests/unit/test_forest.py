@@ -102,6 +102,13 @@ def test_any_plan_answers_every_pair_once_keeps_groups_together_and_respects_the
             assert pair.path[:start] == tuple(token for segment in batch.trunk for token in segment)
 
 
+def test_a_pass_is_as_wide_as_what_is_left_fills_it():
+    pairs = [([1000 + i, *range(70)], [1, 2]) for i in range(40)]
+    plan = plan_pairs(pairs, 512)
+    lines = [lay_out([b.pairs[p] for p in line], 0) for b in plan.batches for block in b.blocks for line in block]
+    assert {len(line.tokens) for line in lines} == {72}
+
+
 def test_the_plan_and_its_digest_depend_on_pairs_budget_and_groups_alone():
     pairs = [(run(10 * q, 9), [choice]) for q in range(9) for choice in (5, 6)]
     plan = plan_pairs(pairs, 256)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from evalkit.prompt import messages_of, prompt_of, request_of, requests_of, template_hash
+import pytest
+
+from evalkit.prompt import messages_of, prompt_of, request_of, requests_of, template_hash, unlike_trained
 from evalkit.types import Example, Message, Sampling, Suite
 
 PLAIN = Suite("s", (Example("a", "Why?", ("So.",)),), chat=False, template="Q: {input}\nA:")
+EXAMPLE = PLAIN.examples[0]
 CHAT = replace(PLAIN, chat=True)
 SHOTS = (Example("s1", "One?", ("1", "one")), Example("s2", "Unsolved?"), Example("s3", "Three?", ("3",)))
 
@@ -92,3 +95,36 @@ def test_the_template_hash_is_equal_for_suites_that_ask_alike():
 def test_own_requests_of_a_suite_come_first():
     own = request_of(PLAIN, PLAIN.examples[0])
     assert list(requests_of(replace(PLAIN, requests=(own, own)))) == [own, own]
+
+
+def trained(suite, **changed):
+    """Return what trainkit.json would say of a checkpoint trained with a suite's prompt."""
+    record = {name: getattr(suite, name) for name in ("chat", "template", "system")}
+    return record | {"hash": template_hash(suite), "chat_template": "f00d"} | changed
+
+
+@pytest.mark.parametrize("chat", [True, False])
+def test_a_checkpoint_asked_as_it_was_trained_or_that_says_nothing_gives_no_warning(chat):
+    suite = Suite("s", (EXAMPLE,), chat=chat)
+    assert unlike_trained(suite, trained(suite), {"chat_template": "f00d"}) == ""
+    assert unlike_trained(suite, {}, {}) == ""
+
+
+def test_another_prompt_than_the_trained_one_is_named_with_what_to_set():
+    plain, chat = Suite("s", (EXAMPLE,), chat=False, template="Q: {input}\nA:"), Suite("s", (EXAMPLE,), chat=True)
+    start = "trained with another prompt than suite s asks with; to ask as trained: "
+    assert unlike_trained(plain, trained(chat), {}) == start + "--set 'chat=true'"
+    assert (
+        unlike_trained(chat, trained(plain), {})
+        == start + """--set 'chat=false' --set 'template="Q: {input}\\\\nA:"'"""
+    )
+
+
+def test_another_chat_template_is_told_where_the_suite_asks_by_chat():
+    suite = Suite("s", (EXAMPLE,), chat=True)
+    assert "its chat template" in unlike_trained(suite, trained(suite), {"chat_template": "beef"})
+
+
+def test_solved_examples_that_training_did_not_show_are_told():
+    suite = Suite("s", (EXAMPLE,), chat=True, fewshot=(EXAMPLE,))
+    assert "no solved examples" in unlike_trained(suite, trained(replace(suite, fewshot=())), {"chat_template": "f00d"})

@@ -1,0 +1,105 @@
+"""What a command-line program is here: a table of commands, each loaded when it is called, and an exit code for each end.
+
+`evalkit` and `trainkit` are two of them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Mapping
+from types import FrameType
+from typing import Any, NoReturn
+
+import click
+
+from evalkit.errors import EvalkitError
+from evalkit.registry import did_you_mean, load
+
+Table = Mapping[str, tuple[str, str]]
+"""Command -> (where it is, its line in the help)."""
+INTERNAL = 70
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+class Terminated(BaseException):
+    """SIGTERM: end as after Ctrl-C, with its own exit code."""
+
+
+class Commands(click.Group):
+    """A group that imports a command only when it is called, so that `--help` stays fast."""
+
+    def __init__(self, *args: Any, table: Table, **kwargs: Any) -> None:
+        super().__init__(*args, context_settings=CONTEXT, **kwargs)
+        self.table = table
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in the order of the table."""
+        return list(self.table)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a command."""
+        if cmd_name not in self.table:
+            ctx.fail(f"no command {cmd_name!r}{did_you_mean(cmd_name, self.table)}")
+        command: click.Command = load(self.table[cmd_name][0])
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table of commands from their lines, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in self.table.items()])
+
+
+def run(group: click.Command) -> NoReturn:
+    """Run the command line of this process and exit with its code; every failure is one line on stderr."""
+    signal.signal(signal.SIGTERM, _terminate)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by the caller: what would be printed goes nowhere
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - open until the process ends
+        else:
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # the same bytes in every locale
+    sys.exit(call(group, sys.argv[1:]))
+
+
+def call(group: click.Command, arguments: list[str]) -> int:
+    """Run a command line and return the exit code."""
+    program, code = str(group.name), 0
+    try:
+        with group.make_context(program, list(arguments)) as context:
+            returned = group.invoke(context)
+        code = returned if isinstance(returned, int) else 0
+        sys.stdout.flush()
+        return code
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.ClickException as fault:
+        fault.show()
+        return fault.exit_code
+    except EvalkitError as fault:
+        return _say(program, str(fault), fault.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        return _say(program, "interrupted", 130)
+    except Terminated:
+        return _say(program, "terminated", 143)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return code
+    except Exception as fault:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        where = f"({program} --debug … shows where)"
+        return _say(program, f"internal error: {type(fault).__name__}: {fault} {where}", INTERNAL)
+
+
+def _say(program: str, message: str, code: int) -> int:
+    from evalkit.report.visible import visible
+
+    click.echo(f"{program}: {visible(' '.join(message.split()))}", err=True)
+    return code
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    raise Terminated
