@@ -16,7 +16,7 @@ from trainkit.cli import COMMANDS, call
 from trainkit.settings import SftSettings
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ("torch", "transformers", "datasets", "lm_eval", "pandas", "peft", "scipy", "matplotlib")
+HEAVY = ("torch", "transformers", "datasets", "lm_eval", "pandas", "peft", "scipy", "sklearn", "matplotlib")
 LAYERS = (
     "errors",
     "config ledger template dataset near plot batches shapes",
@@ -25,8 +25,9 @@ LAYERS = (
     "intake lora",
     "trainer measure prepare",
     "fit forecast probe merge",
-    "sft",
-    "curve runner",
+    "sft curate",
+    "looped",
+    "curve runner loop",
     "commands",
     "cli",
 )

@@ -67,7 +67,7 @@ class Cause:
     training: float | None
     """Share of the training answers that have it; None where it cannot be seen without a reference."""
     verdict: str
-    """`inherited`, `base model`, `coverage or optimisation`, `possibly inherited` (no base run) or `not seen in rows`."""
+    """`inherited`, `possibly inherited` (no base run), `base model`, `coverage or optimisation`, `not seen in rows`."""
     odds: float | None
     """Odds of a defective row near failing items against those near passing ones; None without defective rows."""
     p: float | None
@@ -122,11 +122,15 @@ def items_of(run: Run) -> list[Item]:
     return list(found.values())
 
 
-def attribute(rows: Sequence[TrainRow], audit: Audit, items: Sequence[Item], base: Sequence[Item] | None) -> Attribution:
+def attribute(
+    rows: Sequence[TrainRow], audit: Audit, items: Sequence[Item], base: Sequence[Item] | None
+) -> Attribution:
     """Return what failing items say of the rows that the model was trained on."""
     if not items:
         return Attribution((), (), {})
-    near, _ = nearest([_both(r.question, r.answer) for r in rows], [_both(i.question, i.answer) for i in items], NEAREST)
+    near, _ = nearest(
+        [_both(r.question, r.answer) for r in rows], [_both(i.question, i.answer) for i in items], NEAREST
+    )
     names = np.array([row.id for row in rows], dtype=object)
     counts: dict[str, int] = defaultdict(int)
     for item in items:
@@ -212,15 +216,12 @@ def sources_of(rows: Sequence[TrainRow], items: Iterable[Item]) -> dict[str, tup
     wanted: dict[tuple[str, ...], set[str]] = defaultdict(set)
     for item in items:
         if item.wrong:
-            allowed = set(grams(item.given))
-            for gram in grams(item.answer):
-                if gram not in allowed:
-                    wanted[gram].add(item.id)
+            for gram in set(grams(item.answer)) - set(grams(item.given)):
+                wanted[gram].add(item.id)
     holders: dict[tuple[str, ...], set[str]] = defaultdict(set)
     for row in rows:
-        for gram in grams(row.answer):
-            if gram in wanted:
-                holders[gram].add(row.id)
+        for gram in wanted.keys() & set(grams(row.answer)):
+            holders[gram].add(row.id)
     found: dict[str, set[str]] = defaultdict(set)
     for gram, names in holders.items():
         if len(names) <= COMMON:

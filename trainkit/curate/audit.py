@@ -105,9 +105,7 @@ class _Judge:
         return self.assessor.row(Example(row.id, row.question), 0, Response(text=row.answer)).tags
 
 
-def audit(
-    rows: Sequence[TrainRow], template: str = "", *, trim_long: bool = False, only: str | None = None
-) -> Audit:
+def audit(rows: Sequence[TrainRow], template: str = "", *, trim_long: bool = False, only: str | None = None) -> Audit:
     """Judge every row; `template` is the run's plain prompt, whose strings must not stand in an answer.
 
     With `trim_long` an answer that runs on into another row's is cut there; otherwise a person is asked. `only` is the
@@ -135,7 +133,9 @@ def _finding(
     if not row.answer.strip():
         if not tags:  # another category is looked for
             return None
-        return Finding(row, ("empty",), "drop", "", "the answer is empty: nothing can be learned from it", "critical", 1.0)
+        return Finding(
+            row, ("empty",), "drop", "", "the answer is empty: nothing can be learned from it", "critical", 1.0
+        )
     found: dict[str, Tag] = {}
     text, actions = row.answer, []
     for category, done in mended(row_to_tag(row.question, row.answer), judge.steps):
@@ -167,7 +167,9 @@ def _with_others(
     if twin:
         kind = "an exact copy" if twin[1] == 1 else f"a near copy (similarity {twin[1]:.2f})"
         says = f"{kind} of row {twin[0]}"
-        return Finding(row, ("duplicate", *before), "dedupe", "", says + more, "major", min(1.0, twin[1] + 0.1), twin[0])
+        return Finding(
+            row, ("duplicate", *before), "dedupe", "", says + more, "major", min(1.0, twin[1] + 0.1), twin[0]
+        )
     if rival and (found is None or found.action == "review"):
         says = f"row {rival[0]} answers nearly the same question (similarity {rival[1]:.2f}) with something else"
         return Finding(row, ("conflict", *before), "review", row.answer, says + more, "major", 0.6, rival[0])
@@ -175,7 +177,7 @@ def _with_others(
 
 
 def _duplicates(rows: Sequence[TrainRow]) -> dict[str, tuple[str, float]]:
-    """Return row -> (the first row that it is a copy of, similarity 0..1); rows that differ in a number are no copies."""
+    """Return row -> (the first row that it is a copy of, similarity 0..1); rows with other numbers are no copies."""
     place = {row.id: i for i, row in enumerate(rows)}
     texts = {row.id: f"{row.question}\n{row.answer}" for row in rows if row.answer.strip()}
     found: dict[str, tuple[str, float]] = {}
@@ -205,7 +207,7 @@ def _conflicts(rows: Sequence[TrainRow], alike: Mapping[str, object]) -> dict[st
 
 
 def _outliers(rows: Sequence[TrainRow]) -> dict[str, tuple[Tag, int]]:
-    """Return row -> (tag, 0) of answers beyond Tukey's fence for log lengths: far longer than this set's answers are."""
+    """Return row -> (tag, 0) of answers beyond Tukey's fence for log lengths: far longer than others of this set."""
     lengths = {row.id: count_words(row.answer) for row in rows}
     ordered = sorted(n for n in lengths.values() if n)
     if len(ordered) < 20:

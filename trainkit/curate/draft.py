@@ -73,9 +73,7 @@ def _mending(data: DataSet, audit: Audit, evidence: Attribution, only: str | Non
         yield _edit(data, found, category, tuple(sorted(items)), confidence, reason)
 
 
-def _edit(
-    data: DataSet, found: Finding, category: str, items: tuple[str, ...], confidence: float, reason: str
-) -> Edit:
+def _edit(data: DataSet, found: Finding, category: str, items: tuple[str, ...], confidence: float, reason: str) -> Edit:
     name = found.row.id
     return Edit(
         found.action, category, name, data.hashes[name], found.row.answer, found.after, reason, items, confidence,
@@ -122,7 +120,9 @@ def _covered(edits: Sequence[Edit], data: DataSet, first: Sequence[Edit], budget
             of = topic[edit.row_id]
             if lost[of] + 1 > size[of] * budget:
                 where = f"topic {of!r}" if of else "the set"
-                yield replace(edit, action="review", after=edit.before, reason=f"{edit.reason}; {where} would lose too much")
+                yield replace(
+                    edit, action="review", after=edit.before, reason=f"{edit.reason}; {where} would lose too much"
+                )
                 continue
             lost[of] += 1
         yield edit
@@ -137,7 +137,7 @@ def held_out_edits(data: DataSet, overlap: Mapping[str, tuple[str, float]], budg
     most = most_rows(len(data.rows), budget)
     if len(overlap) > most:
         raise TrainError(
-            f"{data.path}: {len(overlap)} rows are held-out questions or nearly so ({', '.join(list(overlap)[:3])}, …), "
+            f"{data.path}: {len(overlap)} rows are held-out questions or nearly so ({next(iter(overlap))} first), "
             f"and a budget of {budget:g} allows {most} edits; raise --budget, or take those rows out first"
         )
     return [

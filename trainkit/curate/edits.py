@@ -124,7 +124,11 @@ def edit_of(record: Mapping[str, Any]) -> Edit:
     values = {f.name: record[f.name] for f in fields(Edit)}
     edit = Edit(**{**values, "explains": tuple(values["explains"])})
     texts = (edit.category, edit.row_id, edit.row_hash, edit.before, edit.after, edit.reason, *edit.explains)
-    if edit.action not in ACTIONS or edit.severity not in SEVERITY_WEIGHTS or not all(isinstance(t, str) for t in texts):
+    if (
+        edit.action not in ACTIONS
+        or edit.severity not in SEVERITY_WEIGHTS
+        or not all(isinstance(t, str) for t in texts)
+    ):
         raise ValueError(f"edit {record.get('id')!r} is not as plans write it")
     return edit
 

@@ -23,10 +23,12 @@ class Effect:
     """The error that it was meant to reduce."""
     edits: int
     """Edits of this kind in the plan."""
+    metric: str
+    """What was measured: `tag:` and the category, or the suite's primary metric for what no tagger sees in answers."""
     change: float
-    """Change of the error's rate against the original, in points of 100; negative is fewer errors."""
+    """Change against the original, in points of 100; positive is better."""
     control: float
-    """The same change after a random plan of equal size."""
+    """The same after a random plan of equal size."""
     accepted: bool
     """Whether the plan as a whole beat the original and the control."""
     plan: str
@@ -55,10 +57,11 @@ def add_effects(folder: Path, effects: Sequence[Effect]) -> Path:
 
 
 def trust(effects: Sequence[Effect], edit: Edit) -> float:
-    """Return what an edit's confidence is multiplied by: 1 where its kind was never measured, then its successes.
+    """Return what an edit's confidence is multiplied by: (1 + successes) / (1 + measurements) of its kind.
 
-    A success is an error that fell further than with the random control: (1 + successes) / (1 + measurements).
+    A success is a change for the better that the random control did not reach; what was never measured keeps its
+    confidence.
     """
     mine = [e for e in effects if (e.action, e.category) == (edit.action, edit.category)]
-    wins = sum(e.change < 0 and e.change < e.control for e in mine)
+    wins = sum(e.change > 0 and e.change > e.control for e in mine)
     return (1 + wins) / (1 + len(mine))

@@ -51,7 +51,9 @@ class Asked:
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
         if not 0 < self.budget <= 1:
-            raise TrainError(f"budget = {self.budget:g}: expected above 0 up to 1, the share of rows that may be edited")
+            raise TrainError(
+                f"budget = {self.budget:g}: expected above 0 up to 1, the share of rows that may be edited"
+            )
         if self.only is not None and self.only not in CATEGORIES:
             raise TrainError(f"no category {self.only!r} to plan edits for{did_you_mean(self.only, CATEGORIES)}")
         if self.base and not self.run:
@@ -113,12 +115,20 @@ def _base(path: str, run: Run) -> Run:
     refuse_held_out(base, path)
     one, other = (r.manifest["identity"].get("data_digest") for r in (run, base))
     if base.suite != run.suite or one != other:
-        raise TrainError(f"{path}: suite {base.suite!r} was not asked the questions of {run.id}; run the base on {run.suite!r}")
+        raise TrainError(
+            f"{path}: suite {base.suite!r} was not asked the questions of {run.id}; run the base on {run.suite!r}"
+        )
     return base
 
 
 def _facts(
-    run: Run | None, base: Run | None, data: DataSet, setting: Setting, found: Audit, evidence: Attribution, overlap: int
+    run: Run | None,
+    base: Run | None,
+    data: DataSet,
+    setting: Setting,
+    found: Audit,
+    evidence: Attribution,
+    overlap: int,
 ) -> dict[str, Any]:
     """Return what the plan says of its own making; nothing here is read when it is applied."""
     ids = {name: r.id for name, r in (("tuned", run), ("base", base)) if r}

@@ -96,7 +96,7 @@ def _trained(run: Run) -> dict[str, Any]:
 
 
 def held_out_questions(names: Sequence[str] = ()) -> dict[str, str]:
-    """Return `suite/item` -> question of the held-out suites that are named, or of all whose questions are on disk here."""
+    """Return `suite/item` -> question of the named held-out suites, or of all whose questions are on disk here."""
     folders = [find_suite(name) for name in names] or [
         folder for folder in suite_folders().values() if describe(folder).split == "held_out"
     ]

@@ -1,5 +1,4 @@
-r"""A training file as its lines: rows read for curation, and edits written into the very bytes they were made for. Pure
-but for reading.
+r"""A training file as its lines: rows read for curation, and edits written into the bytes they were made for.
 
 Unlike `dataset`, an empty answer is a row here, and every row needs an id: an edit must name what it changes. Lines end
 in "\n"; whatever else a line holds stays as it is unless an edit names it.

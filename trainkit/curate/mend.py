@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from evalkit.taggers.leak import Leak
 from evalkit.taggers.misspelling import Misspelling
@@ -52,7 +53,9 @@ def mend_leak(row: Row, tagger: Leak) -> Mended | None:
     """
     text, action, worst = row.response.text, "fix", None
     for _ in range(10):
-        tags = [tag for tag in tagger(replace(row, response=Response(text=text))) if tag.category == "leak" and tag.span]
+        tags = [
+            tag for tag in tagger(replace(row, response=Response(text=text))) if tag.category == "leak" and tag.span
+        ]
         if not tags:
             break
         worst = worst or graves(tags)
@@ -69,7 +72,9 @@ def mend_repetition(row: Row, tagger: Repetition) -> Mended | None:
     """Keep one copy of what an answer repeats: a loop, a run of characters, a sentence that stands there again."""
     text, worst = row.response.text, graves(list(tagger(row)))
     for _ in range(10):
-        loops = [loop for loop in loops_of(text, tagger) if loop.severity != "info" and loop.kind in ("loop", "characters")]
+        loops = [
+            loop for loop in loops_of(text, tagger) if loop.severity != "info" and loop.kind in ("loop", "characters")
+        ]
         if not loops:
             break
         loop = loops[-1]
@@ -95,7 +100,7 @@ def _once(text: str, start: int, end: int, unit: int) -> str:
 
 
 def said_once(text: str, near: bool = False) -> str:
-    """Return a text without the sentences of TWICE_WORDS or more words that it holds already; `near` takes nearly equal ones."""
+    """Return a text without sentences of TWICE_WORDS or more words that it holds already, with `near` nearly so."""
     kept: list[tuple[int, int]] = []
     known: list[frozenset[str]] = []
     spans = sentences(text)
@@ -114,7 +119,7 @@ def said_once(text: str, near: bool = False) -> str:
 
 def _joined(text: str, spans: list[tuple[int, int]], kept: list[tuple[int, int]]) -> str:
     """Return the kept sentences with the space that stood behind each."""
-    gaps = {span: text[span[1] : after[0]] for span, after in zip(spans, spans[1:], strict=False)}
+    gaps = {span: text[span[1] : after[0]] for span, after in pairwise(spans)}
     parts = [text[start:end] + gaps.get((start, end), "") for start, end in kept]
     return (text[: spans[0][0]] + "".join(parts)).rstrip()
 
@@ -123,7 +128,9 @@ def mend_spelling(row: Row, tagger: Misspelling) -> Mended | None:
     """Write known misspellings (tier 1) as they are meant; likely ones are left to a person."""
     text, worst = row.response.text, None
     for _ in range(50):
-        tags = [t for t in tagger(replace(row, response=Response(text=text))) if t.confidence >= tagger.known_confidence]
+        tags = [
+            t for t in tagger(replace(row, response=Response(text=text))) if t.confidence >= tagger.known_confidence
+        ]
         if not tags:
             break
         start, end = tags[0].span or (0, 0)

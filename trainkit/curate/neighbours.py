@@ -37,7 +37,9 @@ def nearest(texts: Sequence[str], queries: Sequence[str], count: int) -> tuple[N
 
 def clusters(texts: Sequence[str], words: int = 3) -> list[tuple[str, list[int]]]:
     """Return (its commonest words, indices of its texts) of each cluster, the largest first."""
-    vectors = TfidfVectorizer(sublinear_tf=True, token_pattern=r"(?u)\b[^\W\d]\w+\b", stop_words=list(ENGLISH_STOP_WORDS))
+    vectors = TfidfVectorizer(
+        sublinear_tf=True, token_pattern=r"(?u)\b[^\W\d]\w+\b", stop_words=list(ENGLISH_STOP_WORDS)
+    )
     try:
         table = vectors.fit_transform(texts).toarray()
     except ValueError:

@@ -42,10 +42,10 @@ def render(plan: Plan, *, shown: int = SHOWN) -> str:
 
 def markdown(plan: Plan) -> str:
     """Return the whole plan as Markdown; foreign text stands in code spans only."""
-    lines = [f"# Plan {plan.id}", "", plain(_headline(plan)), "", *(f"- {plain(line)}" for line in _settings(plan)), ""]
+    lines = [f"# Plan {plan.id}", "", _headline(plan), "", *(f"- {one_line(line)}" for line in _settings(plan)), ""]
     if causes := _causes(plan):
         lines += ["## Where errors come from", "", *grid(CAUSES, [tuple(map(plain, row)) for row in causes]), ""]
-    lines += ["## Edits", "", plain(_summary(plan)), ""]
+    lines += ["## Edits", "", _summary(plan), ""]
     for edit in plan.edits:
         lines += [f"### {edit.id}: {edit.action}, {plain(edit.category)}", "", *_told(edit), ""]
     return "\n".join(lines).rstrip() + "\n"

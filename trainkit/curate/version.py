@@ -22,7 +22,7 @@ from evalkit.errors import RunLocked
 from evalkit.jsonl import dump, read_jsonl, write_atomic
 from evalkit.registry import did_you_mean
 from trainkit.curate.edits import Edit, Plan, edit_of, plan_of, rows_named
-from trainkit.curate.guard import refuse_overlap
+from trainkit.curate.guard import held_out_questions, refuse_overlap
 from trainkit.curate.lines import parse_data, read_bytes, rewritten
 from trainkit.errors import TrainError
 
@@ -83,6 +83,11 @@ def read_plan(path: str | Path) -> Plan:
     return plan_of(record if isinstance(record, dict) else {}, str(file))
 
 
+def applied(plan: str | Path, path: str | Path | None = None, held_out: Sequence[str] = ()) -> Written:
+    """Apply the plan of a file, and of the held-out suites that are named, or of all on disk; see `apply`."""
+    return apply(read_plan(plan), held_out_questions(held_out), path)
+
+
 def apply(plan: Plan, questions: Mapping[str, str], path: str | Path | None = None) -> Written:
     """Write the next version of the plan's data, its edits in force; `questions` are the held-out ones.
 
@@ -94,7 +99,9 @@ def apply(plan: Plan, questions: Mapping[str, str], path: str | Path | None = No
     raw = read_bytes(parent)
     _refuse_other_data(plan, parent, raw)
     if not plan.changing:
-        raise TrainError(f"plan {plan.id} changes no row: its {len(plan.edits)} edits are for a person; nothing is applied")
+        raise TrainError(
+            f"plan {plan.id} changes no row: its {len(plan.edits)} edits are for a person; nothing is applied"
+        )
     with _held(parent) as lineage:
         _refuse_second(plan, parent, lineage)
         before = _version(parent, lineage)
@@ -102,8 +109,11 @@ def apply(plan: Plan, questions: Mapping[str, str], path: str | Path | None = No
         return _write(parent, raw, lineage, edits, questions, plan=plan.id)
 
 
-def undo(path: str | Path, ids: Sequence[str], questions: Mapping[str, str]) -> Written:
+def undone(path: str | Path, ids: Sequence[str]) -> Written:
     """Write the next version of a training set without some of its edits; ids of edits or plans, or `all`.
+
+    Taking an edit back puts nothing in that was not there before, so held-out questions are not looked for: `trainkit
+    loop` does so before it trains.
 
     Raises:
         TrainError: it is no version that edits made, or not the newest one, an id is not in force there, or another
@@ -119,7 +129,7 @@ def undo(path: str | Path, ids: Sequence[str], questions: Mapping[str, str]) -> 
             raise TrainError(f"{parent}: {later.file} was made from it; undo there")
         gone = _chosen(ids, version, lineage)
         kept = tuple(edit for edit in version.edits if edit.id not in gone)
-        return _write(parent, raw, lineage, kept, questions, undone=tuple(sorted(gone)))
+        return _write(parent, raw, lineage, kept, None, undone=tuple(sorted(gone)))
 
 
 def _chosen(ids: Sequence[str], version: Version, lineage: Sequence[Version]) -> set[str]:
@@ -142,8 +152,8 @@ def _added(version: Version, lineage: Sequence[Version]) -> set[str]:
 
 
 def _write(
-    parent: Path, raw: bytes, lineage: Sequence[Version], edits: tuple[Edit, ...], questions: Mapping[str, str],
-    plan: str = "", undone: tuple[str, ...] = (),
+    parent: Path, raw: bytes, lineage: Sequence[Version], edits: tuple[Edit, ...],
+    questions: Mapping[str, str] | None, plan: str = "", undone: tuple[str, ...] = (),
 ) -> Written:  # fmt: skip
     """Write the bytes first and the lineage last, so that what the lineage names is whole."""
     origin = _origin(parent, lineage)
@@ -154,7 +164,7 @@ def _write(
     fresh = rewritten(whole, edits)
     number = max([v.number for v in lineage], default=1) + 1
     target = parent.with_name(f"{_family(parent)}.v{number}{parent.suffix}")
-    if not undone:  # what is taken back was there before; what is put in must not be a held-out question
+    if questions is not None:
         refuse_overlap(parse_data(fresh, target), questions)
     if target.exists():
         raise TrainError(f"{target}: is there already, and no lineage knows it; move it away")
