@@ -62,7 +62,10 @@ def test_a_plan_is_applied_once(train):
 
 
 def test_two_plans_of_one_version_conflict_and_the_rows_of_both_are_named(train):
-    mine, theirs = plan_for(train, ("fix", "r0", "Mine."), ("drop", "r2", "")), plan_for(train, ("fix", "r0", "Theirs."))
+    mine, theirs = (
+        plan_for(train, ("fix", "r0", "Mine."), ("drop", "r2", "")),
+        plan_for(train, ("fix", "r0", "Theirs.")),
+    )
     apply(theirs, {})
     with pytest.raises(TrainError) as fault:
         apply(mine, {})

@@ -20,6 +20,7 @@ LEAST_WORDS = 4
 """Words that must stay when a part is cut off; with fewer, nothing was said."""
 TWICE_WORDS = 6
 """Words of a sentence that no writer says twice in one answer."""
+_OPENS, _CLOSES = "[INST]", "[/INST]"
 _ENDS = re.compile(r"[.!?…。！？:;)\]\"'”’`]\s*$")
 
 
@@ -61,7 +62,10 @@ def mend_leak(row: Row, tagger: Leak) -> Mended | None:
         worst = worst or graves(tags)
         start, end = tags[0].span or (0, 0)
         if count_words(text[:start]) < LEAST_WORDS:
-            text = (text[:start] + text[end:]).strip()
+            closed = (
+                text.find(_CLOSES, end) if text[start:end] == _OPENS else -1
+            )  # the prompt between them goes as well
+            text = (text[:start] + text[end if closed < 0 else closed + len(_CLOSES) :]).strip()
         else:
             action = "trim" if count_words(text[end:]) else action
             text = text[:start].rstrip()
