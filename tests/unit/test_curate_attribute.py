@@ -67,6 +67,18 @@ def test_a_wrong_item_far_from_every_training_question_is_a_gap():
     assert set(gap.about.split(", ")) <= {"violin", "sonata", "brahms", "publish"}
 
 
+def test_a_topic_with_next_to_no_rows_is_a_gap_of_all_its_wrong_items():
+    rows = [
+        TrainRow(f"{t}{i}", f"{t} {i}?", "So.", {"topic": t})
+        for t in ("a", "b", "c")
+        for i in range(8 if t < "c" else 1)
+    ]
+    items = [Item(f"q{i}", "Why?", "", "Why?", frozenset(), i < 3, "cabd"[i]) for i in range(4)]
+    assert [(g.about, g.items, g.why) for g in gaps_of(rows, items)] == [
+        ("c", ("q0",), "1 training rows have this topic, the median topic has 8"),
+    ]
+
+
 def test_gaps_need_passing_items_to_be_measured_against():
     rows = [TrainRow("r0", "How do I paint a wall?", "With a brush.")]
     assert gaps_of(rows, [item("q", "Which violin?", wrong=True)]) == ()

@@ -120,7 +120,15 @@ def test_an_answer_far_longer_than_the_others_is_reviewed_never_shortened():
     many = [(f"Say {w}.", f"{w} is one of the words that people use here, and it has its own meaning for them.")
             for w in ("alpha", "bravo", "delta", "gamma", "kappa", "omega", "sigma", "theta", "zebra", "yodel",
                       "willow", "velvet", "umbra", "tango", "sierra", "romeo", "quebec", "papa")]  # fmt: skip
-    long = " ".join(f"Part {n} tells of {n * n} other things in detail." for n in range(30))
+    long = " ".join(
+        f"{w} {v} {u} and a little more of all that."
+        for w, v, u in zip(
+            ("Salt", "Iron", "Rope", "Wool", "Corn", "Silk", "Jade", "Lead"),
+            ("ships", "carts", "tents", "looms", "mills", "gowns", "rings", "pipes"),
+            ("north", "south", "early", "later", "often", "never", "twice", "alone"),
+            strict=True,
+        )
+    )
     found = audit(rows(*many, ("Tell all.", long)), trim_long=True).findings
     assert [(f.categories, f.action) for f in found if f.row.question == "Tell all."] == [(("too_long",), "review")]
 

@@ -1,4 +1,4 @@
-"""The planted-defect self-test: what is planted, how a plan is graded, and how good it is on the training set that ships."""
+"""The planted-defect self-test: what is planted, how a plan is graded, and how good it is on docs_qa."""
 
 from __future__ import annotations
 

@@ -16,7 +16,10 @@ from trainkit.curate.lines import parse_data, read_data
 from trainkit.curate.version import ALL, apply, read_lineage, undone
 from trainkit.errors import TrainError
 
-ROWS = [{"id": f"r{i}", "question": f"What is thing number {i}?", "answer": f"It is thing {i}."} for i in range(4)]
+ROWS = [
+    {"id": f"r{i}", "question": f"{w} was it?", "answer": f"It is thing {i}."}
+    for i, w in enumerate(["What color", "Whose house", "Which street", "How far away"])
+]
 
 
 @pytest.fixture
@@ -99,7 +102,7 @@ def test_taking_every_edit_back_gives_the_same_bytes(train, how):
 def test_edits_of_two_plans_one_upon_the_other_are_taken_back_in_order(train):
     second = apply(first := plan_for(train, ("fix", "r0", "New.")), {}).path
     third = apply(top := plan_for(second, ("fix", "r0", "Newer."), ("drop", "r1", "")), {}).path
-    with pytest.raises(TrainError, match="row 'r0' is not as it was"):
+    with pytest.raises(TrainError, match=r"row 'r0' is not as it was"):
         undone(third, [first.id])
     fourth = undone(third, [top.id]).path
     assert fourth.read_bytes() == second.read_bytes()
@@ -139,7 +142,7 @@ def test_a_plan_without_a_change_is_not_applied(train):
 def test_a_version_with_a_held_out_question_in_it_is_refused(train):
     plan = plan_for(train, ("fix", "r0", "New."))
     with pytest.raises(TrainError, match=r"1 rows are held-out questions or nearly so \(row r1 is exam/q9"):
-        apply(plan, {"exam/q9": "what is thing number 1"})
+        apply(plan, {"exam/q9": "whose house was it"})
     assert not train.with_name("rows.v2.jsonl").exists()
 
 

@@ -1,4 +1,4 @@
-"""The loop: three arms with the same settings, a fair control, one verdict; trained here by a script instead of a model."""
+"""The loop: three arms with the same settings, a fair control, one verdict; a script trains in place of a model."""
 
 from __future__ import annotations
 

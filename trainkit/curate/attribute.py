@@ -7,9 +7,10 @@ nearest training rows of failing items against those of passing ones (lift); que
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,8 @@ PERMUTATIONS = 999
 """Shuffles of which items fail, behind a lift's p-value."""
 FEWEST_PASSING = 10
 """Passing items that a gap needs to be measured against."""
+THIN = 0.25
+"""Share of the median topic's rows below which a topic is hardly trained."""
 COMMON = 5
 """A run of words that more rows hold than this is nobody's own."""
 NOT_DATA, LOW = 0.75, 0.25
@@ -50,6 +53,8 @@ class Item:
     """Errors above `info`, in any trial."""
     wrong: bool
     """Whether the primary metric calls it wrong, in any trial."""
+    topic: str = ""
+    """Its `topic` in meta; empty where it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +83,14 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Failing questions that no training row is like."""
+    """Failing questions that training says little about."""
 
     about: str
-    """Their commonest words."""
+    """Their topic, or their commonest words."""
     items: tuple[str, ...]
     """Ids of the items."""
-    bound: float
-    """Similarity of passing items to their nearest training prompt, 10th percentile; these lie below it."""
+    why: str
+    """One line of why, with its numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +123,7 @@ def items_of(run: Run) -> list[Item]:
             given="\n".join((row.example.question, *row.example.target)),
             categories=categories,
             wrong=failed(row, primary) or bool(before and before.wrong),
+            topic=str(row.example.meta.get("topic", "")),
         )
     return list(found.values())
 
@@ -197,18 +203,46 @@ def lift(hits: NDArray[np.bool_], failing: NDArray[np.bool_]) -> tuple[float | N
 
 
 def gaps_of(rows: Sequence[TrainRow], items: Sequence[Item]) -> tuple[Gap, ...]:
-    """Return the wrong items whose nearest training prompt lies below the passing items' 10th percentile, clustered."""
-    passing = [i for i, item in enumerate(items) if not item.wrong]
-    wrong = [i for i, item in enumerate(items) if item.wrong]
-    if len(passing) < FEWEST_PASSING or not wrong:
+    """Return the failing questions that training says little about: whole topics first, then by their words."""
+    return (*thin_topics(rows, items), *far_items(rows, items))
+
+
+def thin_topics(rows: Sequence[TrainRow], items: Sequence[Item]) -> tuple[Gap, ...]:
+    """Return the topics of wrong items of which training has less than THIN of the rows of its median topic."""
+    counts = Counter(str(row.meta["topic"]) for row in rows if row.meta.get("topic"))
+    failing: dict[str, list[str]] = defaultdict(list)
+    for item in items:
+        if item.wrong and item.topic:
+            failing[item.topic].append(item.id)
+    if not counts or not failing:
         return ()
-    _, found = nearest([row.question for row in rows], [item.question for item in items], 1)
-    bound = float(np.percentile(found[passing, 0], 10))
-    far = [i for i in wrong if found[i, 0] < bound]
+    usual = median(counts.values())
+    thin = sorted((counts[t], t) for t in failing if counts[t] < THIN * usual)
+    return tuple(
+        Gap(topic, tuple(failing[topic]), f"{count} training rows have this topic, the median topic has {usual:g}")
+        for count, topic in thin
+    )
+
+
+def far_items(rows: Sequence[TrainRow], items: Sequence[Item]) -> tuple[Gap, ...]:
+    """Return wrong items less like their NEAREST training rows than nine of ten passing items are, clustered.
+
+    Compared are question and reference against question and answer: in questions alone, words say hardly anything.
+    """
+    passing = [i for i, item in enumerate(items) if not item.wrong]
+    if len(passing) < FEWEST_PASSING:
+        return ()
+    _, similar = nearest([_both(r.question, r.answer) for r in rows], [item.given for item in items], NEAREST)
+    mean = similar.mean(axis=1)
+    bound = float(np.percentile(mean[passing], 10))
+    far = [i for i, item in enumerate(items) if item.wrong and mean[i] < bound]
     if not far:
         return ()
-    groups = clusters([items[i].question for i in far])
-    return tuple(Gap(about, tuple(items[far[m]].id for m in members), bound) for about, members in groups)
+    why = f"less like the nearest training rows than 90 % of the passing questions (mean similarity below {bound:.2f})"
+    return tuple(
+        Gap(about, tuple(items[far[m]].id for m in members), why)
+        for about, members in clusters([items[i].question for i in far])
+    )
 
 
 def sources_of(rows: Sequence[TrainRow], items: Iterable[Item]) -> dict[str, tuple[str, ...]]:

@@ -94,8 +94,7 @@ def _sources(data: DataSet, audit: Audit, evidence: Attribution) -> Iterator[Edi
 def _requests(audit: Audit, evidence: Attribution) -> Iterator[Edit]:
     """Yield what a person should write: rows where questions have no neighbour, answers where there is none."""
     for gap in evidence.gaps:
-        reason = f"{len(gap.items)} failing questions are less like any training question than 90 % of the passing ones"
-        reason += f" (similarity below {gap.bound:.2f})"
+        reason = f"{len(gap.items)} failing questions: {gap.why}"
         about = f"rows about: {gap.about or 'these questions'}; other wordings than the suite's"
         yield Edit("add_request", "coverage", after=about, reason=reason, explains=gap.items, confidence=0.6,
                    severity="major")  # fmt: skip

@@ -15,13 +15,14 @@ CHUNK = 256
 APART = 0.85
 """Mean cosine distance beyond which texts are about different things."""
 _WORD = r"(?u)\b\w+\b"
+_EMPTY_WORDS = [*ENGLISH_STOP_WORDS, "did", "does", "do"]
 
 
 def nearest(texts: Sequence[str], queries: Sequence[str], count: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """Return indices and cosine similarities, both (queries, count), of the texts nearest to each query, best first."""
     count = min(count, len(texts))
     try:
-        vectors = TfidfVectorizer(sublinear_tf=True, token_pattern=_WORD)
+        vectors = TfidfVectorizer(sublinear_tf=True, token_pattern=_WORD, stop_words=_EMPTY_WORDS)
         known = vectors.fit_transform(texts).T.tocsr()
     except ValueError:  # no word in any text
         return np.tile(np.arange(count), (len(queries), 1)), np.zeros((len(queries), count))
@@ -37,9 +38,7 @@ def nearest(texts: Sequence[str], queries: Sequence[str], count: int) -> tuple[N
 
 def clusters(texts: Sequence[str], words: int = 3) -> list[tuple[str, list[int]]]:
     """Return (its commonest words, indices of its texts) of each cluster, the largest first."""
-    vectors = TfidfVectorizer(
-        sublinear_tf=True, token_pattern=r"(?u)\b[^\W\d]\w+\b", stop_words=list(ENGLISH_STOP_WORDS)
-    )
+    vectors = TfidfVectorizer(sublinear_tf=True, token_pattern=r"(?u)\b[^\W\d]\w+\b", stop_words=_EMPTY_WORDS)
     try:
         table = vectors.fit_transform(texts).toarray()
     except ValueError:

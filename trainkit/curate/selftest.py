@@ -128,7 +128,10 @@ def _gap(planted: Planted) -> Grade | None:
     if not planted.removed:
         return None
     asked = [(row, True) for row in planted.removed] + [(row, i % 2 == 0) for i, row in enumerate(planted.spared)]
-    items = [Item(row.id, row.question, "", row.question, frozenset(), wrong) for row, wrong in asked]
+    items = [
+        Item(row.id, row.question, "", f"{row.question}\n{row.answer}", frozenset(), wrong, str(row.meta["topic"]))
+        for row, wrong in asked
+    ]
     named = {item for gap in gaps_of(planted.rows, items) for item in gap.items}
     removed = {row.id for row in planted.removed}
     return Grade("topic", len(removed), len(named & removed), len(named), len(named & removed), 0)
