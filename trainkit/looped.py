@@ -93,7 +93,11 @@ def _rows(arms: Arms) -> Iterator[tuple[str, ...]]:
             continue
         plan, control, last = (checks.get(name) for checks in by)
         first = plan or control
-        values = (first and first.baseline, plan and plan.candidate, control and control.candidate)
+        values = (
+            first.baseline if first else None,
+            plan.candidate if plan else None,
+            control.candidate if control else None,
+        )
         mark = " (decides)" if name == arms.primary else ""
         yield (plain(name) + mark, *map(_value, values), *map(_change, (plan, control, last)))
 

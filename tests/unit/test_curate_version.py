@@ -130,7 +130,7 @@ def test_nothing_can_be_undone_where_nothing_was_done(train):
 def test_undoing_needs_the_first_version_as_it_was(train):
     done = apply(plan_for(train, ("fix", "r0", "New.")), {})
     train.write_bytes(b"{}")
-    with pytest.raises(TrainError, match="is no longer the file that rows.v2.jsonl came from"):
+    with pytest.raises(TrainError, match=r"is no longer the file that rows.v2.jsonl came from"):
         undone(done.path, [ALL])
 
 

@@ -164,7 +164,7 @@ def _cause(
     hits = np.array([[row in defective for row in found] for found in near], dtype=bool)
     odds, p = lift(hits, failing) if defective else (None, None)
     rows: dict[str, list[str]] = defaultdict(list)
-    for place in np.flatnonzero(failing):
+    for place in np.flatnonzero(failing).tolist():
         for row in near[place][hits[place]]:
             rows[row].append(items[place].id)
     return Cause(

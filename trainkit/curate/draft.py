@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -38,7 +38,7 @@ def draft(
     chosen = [edit for edit in wanted if only in (None, edit.category)]
     weighed = [replace(edit, confidence=round(edit.confidence * trust(effects, edit), 3)) for edit in chosen]
     edits = [*first, *sorted(_covered(weighed, data, first, budget), key=lambda edit: edit.rank)]
-    return within(edits, data.rows and most_rows(len(data.rows), budget))
+    return within(edits, most_rows(len(data.rows), budget))
 
 
 def within(edits: Iterable[Edit], most: int) -> tuple[tuple[Edit, ...], int]:
@@ -110,7 +110,8 @@ def _covered(edits: Sequence[Edit], data: DataSet, first: Sequence[Edit], budget
     A duplicate does not count: its content stays.
     """
     topic = {row.id: str(row.meta.get("topic", "")) for row in data.rows}
-    size, lost = Counter(topic.values()), defaultdict(int)
+    size = Counter(topic.values())
+    lost: Counter[str] = Counter()
     gone = {edit.row_id for edit in first if edit.action in NAMING}
     for edit in sorted(edits, key=lambda e: e.rank):
         if edit.row_id and edit.row_id in gone and edit.action in NAMING:
