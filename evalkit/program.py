@@ -1,4 +1,4 @@
-"""What a command-line program is here: a table of commands, each loaded when it is called, and an exit code for each end.
+"""What a command-line program is here: a table of commands, each loaded when it is called, and the exit codes.
 
 `evalkit` and `trainkit` are two of them.
 """
