@@ -23,7 +23,7 @@ from evalkit.backends.forest import Batch, plan_pairs
 from evalkit.backends.plain import ChoiceScore
 from evalkit.backends.quiet import quiet
 from evalkit.backends.tree import TreeScorer, measure_budget
-from evalkit.errors import ModelError
+from evalkit.errors import ModelError, one_line_of
 from evalkit.models import Checkpoint
 from evalkit.registry import load
 from evalkit.types import Request, Response, Tick, no_tick
@@ -54,7 +54,7 @@ class HfBackend:
                 self.config = AutoConfig.from_pretrained(checkpoint.folder, trust_remote_code=False)
                 self.tokenizer = AutoTokenizer.from_pretrained(checkpoint.tokenizer, trust_remote_code=False)
         except Exception as fault:  # transformers raises many kinds for a broken folder
-            raise ModelError(f"{checkpoint.name}: config or tokenizer cannot be read: {_line(fault)}") from None
+            raise ModelError(f"{checkpoint.name}: config or tokenizer cannot be read: {one_line_of(fault)}") from None
         self.device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
         self.dtype = torch.float32 if self.device == "cpu" else torch.bfloat16
 
@@ -101,7 +101,7 @@ class HfBackend:
         except ModelError:
             raise
         except Exception as fault:  # transformers raises many kinds for broken weights
-            raise ModelError(f"{self.checkpoint.name}: weights cannot be loaded: {_line(fault)}") from None
+            raise ModelError(f"{self.checkpoint.name}: weights cannot be loaded: {one_line_of(fault)}") from None
         return model.eval()
 
     @cached_property
@@ -164,7 +164,9 @@ class HfBackend:
         try:
             text = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
         except Exception as fault:  # templates raise errors of their own, for instance on a role they do not know
-            raise ModelError(f"{self.checkpoint.name}: its chat template refuses the prompt: {_line(fault)}") from None
+            raise ModelError(
+                f"{self.checkpoint.name}: its chat template refuses the prompt: {one_line_of(fault)}"
+            ) from None
         return str(text)
 
     def _planned_choices(self, requests: Sequence[Request]) -> list[list[int]]:
@@ -251,7 +253,3 @@ class HfBackend:
     def _text(self, tokens: list[int]) -> str:
         """Decode an answer; special tokens stay visible, since in an answer they are an error."""
         return str(self.tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False))
-
-
-def _line(fault: BaseException) -> str:
-    return " ".join(f"{type(fault).__name__}: {fault}".split())[:240]
