@@ -9,11 +9,9 @@ from rich.table import Table
 
 
 def empty_table(columns: Sequence[str], left: Collection[str], *, wrap: bool = False) -> Table:
-    """Return an empty table whose columns named in `left` start at the left; with `wrap` cells after the first may too."""
+    """Return an empty table; columns named in `left` start at the left; the first, or all with `wrap`, may wrap."""
     found = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="dim", show_edge=False)
     for number, name in enumerate(columns):
-        justify = "left" if name in left else "right"
-        found.add_column(
-            name, justify=justify, no_wrap=number > 0 and not wrap, overflow="ellipsis" if wrap else "fold"
-        )
+        no_wrap = number > 0 and not wrap
+        found.add_column(name, justify="left" if name in left else "right", no_wrap=no_wrap, overflow="fold")
     return found
