@@ -48,6 +48,8 @@ class HfBackend:
             ModelError: they cannot be read, or the architecture is unknown.
         """
         self.checkpoint, self.batch_tokens, self.measured = checkpoint, batch_tokens, batch_tokens or measured
+        self.remarks: list[str] = []
+        """What was done otherwise than planned, and why: kept with the run."""
         self._planned: dict[tuple[Request, ...], tuple[Batch, list[Windows]]] = {}
         try:
             with quiet():
@@ -110,7 +112,7 @@ class HfBackend:
         with quiet():
             decoder = Decoder(self.model, self.eos)
         if decoder.fallback:
-            _log.warning("%s: answers are decoded one at a time (%s)", self.checkpoint.name, decoder.fallback)
+            self._remark(f"answers are decoded one at a time ({decoder.fallback})")
         return decoder
 
     @cached_property
@@ -201,7 +203,7 @@ class HfBackend:
         before, order = self.scorer.fallback, sorted(range(len(batch.indices)), key=batch.indices.__getitem__)
         found = self.scorer.score(batch)
         if self.scorer.fallback and not before:
-            _log.warning("%s: choices are scored the plain way (%s)", self.checkpoint.name, self.scorer.fallback)
+            self._remark(f"choices are scored the plain way ({self.scorer.fallback})")
         scores = iter([found[place] for place in order])
         for request, choices in zip(requests, asked, strict=True):
             tick()
@@ -221,6 +223,10 @@ class HfBackend:
             prompt_tokens=max((len(pair.context) for pair in encoded), default=0),
             truncated_tokens=max((pair.truncated for pair in encoded), default=0),
         )
+
+    def _remark(self, text: str) -> None:
+        _log.warning("%s: %s", self.checkpoint.name, text)
+        self.remarks.append(text)
 
     def _generated(self, requests: Sequence[Request], tick: Tick) -> Iterator[Response]:
         texts = [self.sent(request) for request in requests]
