@@ -84,9 +84,9 @@ medians of {repeats} interleaved repeats in one process.
 
 {table}
 
-**{ratio:.2f} times faster** than `model.generate` at its best batch size ({size}), pair by pair. {same} of {rows} answers
-equal its answers in batches, and {alone} of {checked} those of `model.generate` on one prompt at a time; the others part
-at a tie within float noise.
+**{ratio:.2f} times faster** than `model.generate` at its best batch size ({size}), pair by pair. {same} of {rows}
+answers equal its answers in batches, and {alone} of {checked} those of `model.generate` on one prompt at a time; the
+others part at a tie within float noise.
 """
 
 
