@@ -67,7 +67,7 @@ def start(settings: RunSettings, *, out: str | Path | None = None, progress: Pro
                 else Path(out, job.suite.name)
             )
             identity = identity_of(job.suite, job.assessor, backend.identity, plan)
-            manifest = {"identity": identity, "settings": settings.record()}
+            manifest: dict[str, Any] = {"identity": identity, "settings": settings.record()}
             if warning := unlike_trained(job.suite, getattr(backend, "trained_prompt", {}), backend.identity):
                 _log.warning("%s: %s", settings.model, warning)
                 manifest["warnings"] = [warning]

@@ -24,7 +24,6 @@ EVALKIT = [path for path in MODULES if path.is_relative_to(ROOT / "evalkit")]
 LAYERS = (
     "types errors",
     "registry",
-    "program",
     "jsonl codec stats variety verdict frames hub",
     "examples data prompt journal settings catalogue paired scorers taggers",
     "suite record models assess analyze evidence differences",
@@ -33,30 +32,13 @@ LAYERS = (
     "score importer evaluate baseline merge noise review",
     "plan shift",
     "report",
+    "program",
     "cli",
     "commands",
     "__main__",
 )
 """A module (or package) imports only what stands in an earlier line; inside a package order is free."""
-TRAINING_LAYERS = (
-    "errors ledger near attention plot batches",
-    "config checkpoint template dataset hub frames shapes",
-    "settings formats encode manifest plan",
-    "weights step suites prepare",
-    "intake lora measure merge",
-    "probe trainer forecast",
-    "fit",
-    "sft",
-    "curve runner",
-    "cli",
-    "commands",
-    "__main__",
-)
-"""The same for trainkit, which may import all of evalkit."""
-LEVELS = {
-    kit: {name: level for level, layer in enumerate(layers) for name in layer.split()}
-    for kit, layers in (("evalkit", LAYERS), ("trainkit", TRAINING_LAYERS))
-}
+LEVEL = {name: level for level, layer in enumerate(LAYERS) for name in layer.split()}
 EXCEPTIONS = {
     ("types", "registry"): "Run.to_frame opens the lazy door when it is called",
 }
@@ -93,23 +75,21 @@ def imports_of(path: Path) -> Iterator[str]:
             yield from (f"{module}.{alias.name}" for alias in node.names)
 
 
-def place_of(path: Path) -> tuple[str, str]:
-    """Return the kit of a file, and the name of its module or package there."""
-    kit, name = path.relative_to(ROOT).parts[:2]
-    return kit, name.removesuffix(".py")
+def ours(path: Path) -> str:
+    """Return the name of a module or package under evalkit."""
+    return path.relative_to(ROOT / "evalkit").parts[0].removesuffix(".py")
 
 
 @pytest.mark.parametrize(
-    "path", [p for p in MODULES if p.name != "__init__.py" or p.parent.parent != ROOT], ids=name_of
+    "path", [p for p in EVALKIT if p.name != "__init__.py" or p.parent.name != "evalkit"], ids=name_of
 )
 def test_imports_point_one_way(path):
-    kit, here = place_of(path)
-    level = LEVELS[kit]
-    assert here in level, f"give {here!r} a layer"
+    here = ours(path)
+    assert here in LEVEL, f"give {here!r} a layer in LAYERS"
     for module in imports_of(path):
         parts = module.split(".")
-        if parts[0] == kit and len(parts) > 1 and parts[1] in level and parts[1] != here:
-            assert level[parts[1]] < level[here] or (here, parts[1]) in EXCEPTIONS, f"{here} imports {parts[1]}"
+        if parts[0] == "evalkit" and len(parts) > 1 and parts[1] in LEVEL and parts[1] != here:
+            assert LEVEL[parts[1]] < LEVEL[here] or (here, parts[1]) in EXCEPTIONS, f"{here} imports {parts[1]}"
 
 
 @pytest.mark.parametrize("path", EVALKIT, ids=name_of)
@@ -121,7 +101,7 @@ def test_evalkit_knows_nothing_of_trainkit(path):
 def test_heavy_packages_are_imported_at_the_edges_alone(path):
     """A backend may also import one inside a function: it is an edge, and loads only with a model."""
     found = {module.split(".")[0] for module in imports_of(path)} & HEAVY
-    assert not found or name_of(path) in EDGES or place_of(path) == ("evalkit", "backends")
+    assert not found or name_of(path) in EDGES or ours(path) == "backends"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

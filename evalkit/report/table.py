@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from rich.box import SIMPLE_HEAD
+from rich.console import OverflowMethod
 from rich.table import Table
 
 
@@ -13,5 +14,6 @@ def empty_table(columns: Sequence[str], left: Collection[str], *, wrap: bool = F
     found = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="dim", show_edge=False)
     for number, name in enumerate(columns):
         no_wrap = number > 0 and not wrap
-        found.add_column(name, justify="left" if name in left else "right", no_wrap=no_wrap, overflow="fold")
+        overflow: OverflowMethod = "ellipsis" if wrap else "fold"
+        found.add_column(name, justify="left" if name in left else "right", no_wrap=no_wrap, overflow=overflow)
     return found

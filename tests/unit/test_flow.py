@@ -361,7 +361,7 @@ def test_settings_survive_the_manifest_and_another_folder(suite_at, script, tmp_
 def test_a_run_asked_otherwise_than_its_checkpoint_was_trained_warns_and_keeps_the_warning(
     settings, flaky, tmp_path, caplog
 ):
-    flaky.trained_prompt = {"chat": True, "system": "", "template": "", "hash": "0123", "chat_template": "x"}
+    flaky.trained_prompt = {"chat": False, "system": "", "template": "{input}!", "hash": "0123", "chat_template": "x"}
     (folder,) = flow.start(settings, out=tmp_path / "run")
     (warning,) = read_run(folder).manifest["warnings"]
     assert warning.startswith("trained with another prompt than suite little asks with; to ask as trained: --set")
