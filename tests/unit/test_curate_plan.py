@@ -11,12 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evalkit.prompt import template_hash, unlike_trained
+from evalkit.types import Suite
 from trainkit.cli import call
 from trainkit.curate.attribute import Attribution, Cause, Gap
 from trainkit.curate.audit import audit
 from trainkit.curate.draft import draft, held_out_edits, within
 from trainkit.curate.edits import ACTIONS, NAMING, Edit, most_rows, rows_named
 from trainkit.curate.effects import Effect, add_effects, read_effects, trust
+from trainkit.curate.guard import refuse_other_prompt
 from trainkit.curate.lines import read_data
 from trainkit.errors import TrainError
 
@@ -102,17 +105,15 @@ def test_the_plan_says_where_an_error_comes_from(train, tmp_path, dev_run, write
 SHOWN = """\
 plan 111111111111: 2 edits that name 1 of 10 rows (budget 0.1: 1)
 
- error       items  tuned, %  base, %  training, %  odds      p  where it comes from
- ───────────────────────────────────────────────────────────────────────────────────
- repetition      1       8.3        -         10.0   1.4  1.000  possibly inherited
+error        items   tuned, %   base, %   training, %   odds       p   where it comes from
+──────────────────────────────────────────────────────────────────────────────────────────
+repetition       1        8.3         -          10.0    1.4   1.000   possibly inherited
 
-
- edit      action       error       row   items  confidence  reason
- ──────────────────────────────────────────────────────────────────────────────────────────────────
- 22222222  trim         repetition  bad0      1        0.97  repetition: 'It is then cooled slowly
-                                                             in an…
- 22222222  add_request  coverage    -         1        0.60  1 failing questions: less like the
-                                                             nearest…
+edit      action       error             row                               items  confidence
+22222222  trim         repetition        bad0                                  1        0.97
+          repetition: 'It is then cooled slowly in an oven.' 7.0 times in a row, 88 % of the answer…
+22222222  add_request  coverage          -                                     1        0.60
+          1 failing questions: less like the nearest training rows than 90 % of the passing questio…
 
 1 trim, 1 add_request; 1 edits found no room in the budget
 plan: PLAN
@@ -123,7 +124,7 @@ def test_the_terminal_shows_the_plan(train, tmp_path, dev_run, capsys):
     call(["curate", dev_run(), "--train", str(train), "--out", str(tmp_path / "plan"), "--budget", "0.1"])
     out = capsys.readouterr().out.replace(str(tmp_path / "plan/plan.json"), "PLAN")
     out = re.sub(r"\b[0-9a-f]{12}:", "111111111111:", out)
-    assert re.sub(r"^ [0-9a-f]{8} ", " 22222222 ", out, flags=re.MULTILINE) == SHOWN
+    assert re.sub(r"^[0-9a-f]{8} ", "22222222 ", out, flags=re.MULTILINE) == SHOWN
 
 
 def test_the_markdown_shows_every_edit_with_its_reason(train, tmp_path):
@@ -197,7 +198,17 @@ def test_a_run_by_another_prompt_than_the_model_was_trained_with_is_refused(
     model.mkdir(parents=True)
     (model / "trainkit.json").write_text(json.dumps({"prompt": {"hash": "other"}}))
     assert call(["curate", dev_run(), "--train", str(train), "--out", "p"]) == 2
-    assert "asked by prompt t1, the model was trained by prompt other" in capsys.readouterr().err
+    assert "asked by prompt t1, and models/tuned was trained by prompt other" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("trained", [{"hash": "x", "chat": False, "template": "Q: {input}"}, {"chat_template": "x"}])
+def test_evalkits_warning_of_another_prompt_is_refused(trained, make_run, make_row):
+    suite = Suite("exam", ())
+    warning = unlike_trained(suite, {"hash": template_hash(suite), **trained}, {"chat_template": "y"})
+    run = make_run([make_row()])
+    with pytest.raises(TrainError, match="errors under another prompt say nothing of the rows"):
+        refuse_other_prompt(replace(run, manifest={**run.manifest, "warnings": ["other", warning]}), "run")
+    refuse_other_prompt(replace(run, manifest={**run.manifest, "warnings": ["3 prompts in smaller passes"]}), "run")
 
 
 def test_a_folder_that_holds_a_plan_is_not_written_over(train, tmp_path, capsys):

@@ -18,6 +18,9 @@ from trainkit.curate.lines import DataSet
 from trainkit.errors import TrainError
 from trainkit.near import near_pairs
 
+UNLIKE = ("trained with another prompt", "its chat template is not the one")
+"""How evalkit's warnings of another prompt begin (`evalkit.prompt.unlike_trained`)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Setting:
@@ -45,16 +48,15 @@ def refuse_held_out(run: Run, where: str) -> None:
 
 def refuse_other_prompt(run: Run, where: str) -> None:
     """Refuse a run that asks otherwise than its model was trained: its errors are not the rows'."""
-    if run.manifest.get("warning"):
-        raise TrainError(
-            f"{where}: {run.manifest['warning']}; errors under another prompt say nothing of the rows: run again so"
-        )
-    trained = _trained(run)
-    hashed, asked = trained.get("prompt", {}).get("hash"), run.manifest["identity"].get("template")
+    nothing = "errors under another prompt say nothing of the rows, so run again as it was trained"
+    for warning in run.manifest.get("warnings", ()):
+        if str(warning).startswith(UNLIKE):
+            raise TrainError(f"{where}: {warning}; {nothing}")
+    hashed, asked = _trained(run).get("prompt", {}).get("hash"), run.manifest["identity"].get("template")
     if hashed and asked and hashed != asked:
         raise TrainError(
-            f"{where}: asked by prompt {asked}, the model was trained by prompt {hashed}; errors under another prompt "
-            f"say nothing of the rows: run again as `trainkit.json` of {run.model} says"
+            f"{where}: asked by prompt {asked}, and {run.model} was trained by prompt {hashed} (its {MANIFEST} says "
+            f"which that is); {nothing}"
         )
 
 

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from evalkit.report.markdown import code, grid, plain
+from evalkit.report.table import empty_table
 from evalkit.report.visible import one_line
 from trainkit.curate.edits import NAMING, Edit, Plan, most_rows, rows_named
 
@@ -20,20 +20,18 @@ WIDTH = 100
 SHOWN = 20
 """Edits that the terminal shows."""
 CAUSES = ("error", "items", "tuned, %", "base, %", "training, %", "odds", "p", "where it comes from")
-EDITS = ("edit", "action", "error", "row", "items", "confidence", "reason")
 
 
 def render(plan: Plan, *, shown: int = SHOWN) -> str:
     """Return a plan for a terminal, its first edits and what the others are."""
     file = io.StringIO()
     console = Console(file=file, width=WIDTH, no_color=True, highlight=False, markup=False, emoji=False)
-    for line in (_headline(plan), *_settings(plan)):
+    for line in (_headline(plan), *_settings(plan), ""):
         console.print(Text(line))
     if causes := _causes(plan):
-        console.print(_table(CAUSES, causes, right=range(1, 7)))
-    if plan.edits:
-        rows = [_cells(edit, 44) for edit in plan.edits[:shown]]
-        console.print(_table(EDITS, rows, right=(4, 5)))
+        console.print(_table(CAUSES, causes, (CAUSES[0], CAUSES[-1])), Text())
+    for line in _lines(plan.edits[:shown]):
+        console.print(Text(line))
     if len(plan.edits) > shown:
         console.print(Text(f"and {len(plan.edits) - shown} more edits; plan.md and plan.json hold all"))
     console.print(Text(_summary(plan)))
@@ -112,17 +110,21 @@ def _causes(plan: Plan) -> list[tuple[str, ...]]:
     ]  # fmt: skip
 
 
-def _cells(edit: Edit, width: int) -> tuple[str, ...]:
-    return (
-        edit.id, edit.action, one_line(edit.category, 14), one_line(edit.row_id, 24) or "-", str(len(edit.explains)),
-        f"{edit.confidence:.2f}", one_line(edit.reason, width),
-    )  # fmt: skip
+def _lines(edits: Sequence[Edit]) -> Iterator[str]:
+    """Yield two lines an edit, its figures in columns and its reason below."""
+    if edits:
+        yield f"{'edit':<10}{'action':<13}{'error':<18}{'row':<34}{'items':>5}{'confidence':>12}"
+    for edit in edits:
+        where = one_line(edit.row_id, 32) or "-"
+        figures = f"{len(edit.explains):>5}{edit.confidence:>12.2f}"
+        yield f"{edit.id:<10}{edit.action:<13}{one_line(edit.category, 16):<18}{where:<34}{figures}"
+        yield f"{'':<10}{one_line(edit.reason, WIDTH - 10)}"
+    if edits:
+        yield ""
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for place, name in enumerate(header):
-        table.add_column(name, justify="right" if place in right else "left", overflow="fold")
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[str]) -> Table:
+    table = empty_table(header, left)
     for row in rows:
         table.add_row(*map(Text, row))
     return table
