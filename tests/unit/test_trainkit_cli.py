@@ -109,7 +109,7 @@ def test_every_command_and_flag_has_help(name):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_and_flag_is_documented(name):
-    text = (ROOT / "docs/trainkit.md").read_text(encoding="utf-8")
+    text = "".join((ROOT / "docs" / page).read_text(encoding="utf-8") for page in ("trainkit.md", "curate.md"))
     assert f"trainkit {name}" in text
     for option in load(COMMANDS[name][0]).params:
         if isinstance(option, click.Option):
