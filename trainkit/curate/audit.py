@@ -17,7 +17,7 @@ from evalkit.taggers.text import WORD, count_words, lowered
 from evalkit.types import SEVERITY_WEIGHTS, Corpus, Example, Response, Severity, Tag
 from trainkit.curate.mend import LEAST_WORDS, Mend, mend_leak, mend_repetition, mend_spelling, mended, row_to_tag
 from trainkit.dataset import TrainRow
-from trainkit.near import near_pairs, shingles
+from trainkit.near import near_within, shingles
 
 TAGGERS = ("empty", "leak", "repetition", "truncated", "language", "refusal", "misspelling")
 """Taggers that need no reference, so that they can judge a training target."""
@@ -181,8 +181,8 @@ def _duplicates(rows: Sequence[TrainRow]) -> dict[str, tuple[str, float]]:
     place = {row.id: i for i, row in enumerate(rows)}
     texts = {row.id: f"{row.question}\n{row.answer}" for row in rows if row.answer.strip()}
     found: dict[str, tuple[str, float]] = {}
-    for one, other, similarity in near_pairs(texts, texts, SAME_ROW):
-        if place[one] >= place[other] or one in found or other in found:
+    for one, other, similarity in near_within(texts, SAME_ROW):
+        if one in found or other in found:
             continue
         first, later = rows[place[one]], rows[place[other]]
         if sorted(_NUMBER.findall(texts[one])) == sorted(_NUMBER.findall(texts[other])):
@@ -196,8 +196,8 @@ def _conflicts(rows: Sequence[TrainRow], alike: Mapping[str, object]) -> dict[st
     place = {row.id: i for i, row in enumerate(rows) if row.id not in alike}
     prompts = {name: rows[i].question for name, i in place.items()}
     found: dict[str, tuple[str, float]] = {}
-    for one, other, similarity in near_pairs(prompts, prompts, SAME_PROMPT):
-        if place[one] < place[other] and other not in found:
+    for one, other, similarity in near_within(prompts, SAME_PROMPT):
+        if other not in found:
             first, later = rows[place[one]], rows[place[other]]
             a, b = shingles(first.answer), shingles(later.answer)
             same_numbers = sorted(_NUMBER.findall(first.question)) == sorted(_NUMBER.findall(later.question))
