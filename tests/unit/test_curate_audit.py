@@ -100,6 +100,32 @@ def test_rows_that_differ_in_a_number_are_no_copies():
     assert audit(rows(first, later)).findings == ()
 
 
+def test_the_same_answer_to_another_question_is_no_copy():
+    assert audit(rows(("What does a tuner do all year?", PLAIN[2][1]))).findings == ()
+
+
+def test_an_answer_that_stops_in_mid_sentence_is_reviewed():
+    cut = "The key hangs on the nail beside the door. It is small. " + (
+        "Whoever leaves last takes it down, locks the door, puts the lamp out and brings the key over to the porter, who"
+    )
+    found = only_finding(("Where is the key?", cut))
+    assert (found.categories, found.action, found.confidence) == (("truncated",), "review", 0.4)
+
+
+def test_an_answer_may_end_in_an_address():
+    text = "The key hangs on the nail beside the door. It is small. Whoever leaves last takes it down, locks the door, "
+    text += "puts the lamp out, brings the key over to the porter, and then writes a line to porter@example.org"
+    assert audit(rows(("Where is the key?", text))).findings == ()
+
+
+def test_a_stock_phrase_at_the_end_of_several_answers_is_no_run_on():
+    stock = "You can read more about all of it in the handbook on the shelf."
+    more = [
+        (f"What of {w}?", f"There is a {w} in every house of the village. {stock}") for w in ("lamp", "stove", "clock")
+    ]
+    assert audit(rows(("Where can I read more?", stock), *more)).findings == ()
+
+
 def test_another_answer_to_the_same_question_is_a_conflict():
     found = only_finding(("Who tunes the piano ?", "Nobody; it was sold last spring to a school in the north."))
     assert (found.categories, found.action, found.other) == (("conflict",), "review", "r2")

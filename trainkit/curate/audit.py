@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from evalkit.assess import Assessor
@@ -21,11 +21,14 @@ from trainkit.near import near_within, shingles
 
 TAGGERS = ("empty", "leak", "repetition", "truncated", "language", "refusal", "misspelling")
 """Taggers that need no reference, so that they can judge a training target."""
-SAME_ROW, SAME_PROMPT, OTHER_ANSWER = 0.8, 0.9, 0.5
-"""Jaccard similarities: two rows are duplicates from the first on, two prompts are the same from the second on, and
-two answers contradict each other below the third."""
+SAME_PROMPT, SAME_ANSWER, OTHER_ANSWER = 0.9, 0.8, 0.5
+"""Jaccard similarities of shingles: two prompts are the same from the first on, two answers from the second on, and two
+answers contradict each other below the third."""
+STOCK = 2
+"""A text that more answers end in than this is a stock phrase, and no answer that runs on."""
 GRAM = 8
 """Words in a row that make a text a verbatim source of another."""
+_ADDRESS = re.compile(r"\S+[@/.]\S+\s*$")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 
@@ -112,18 +115,29 @@ def audit(rows: Sequence[TrainRow], template: str = "", *, trim_long: bool = Fal
     one category to look for.
     """
     judge = _Judge.of(rows, template, only)
-    alike = _duplicates(rows) if only in (None, "duplicate", "conflict") else {}
-    conflicts = _conflicts(rows, alike) if only in (None, "conflict") else {}
-    alike = {} if only == "conflict" else alike
+    copies, rivals = _twins(rows)
+    copies = copies if only in (None, "duplicate") else {}
+    rivals = rivals if only in (None, "conflict") else {}
     long = {**_outliers(rows), **_run_ons(rows)} if only in (None, "too_long") else {}
     findings, cut = [], 0
     for row in rows:
-        tags = judge.tags(row)
+        tags = [tag for tag in judge.tags(row) if not _harmless(tag, row)]
         cut += any(tag.category == "truncated" for tag in tags)
-        wanted = tuple(tag for tag in tags if only in (None, tag.category))
+        wanted = tuple(_in_training(tag) for tag in tags if only in (None, tag.category))
         found = _finding(row, wanted, judge, long.get(row.id), trim_long)
-        findings.append(_with_others(row, found, alike.get(row.id), conflicts.get(row.id)))
+        findings.append(_with_others(row, found, copies.get(row.id), rivals.get(row.id)))
     return Audit(len(rows), tuple(f for f in findings if f), judge.notes, cut)
+
+
+def _in_training(tag: Tag) -> Tag:
+    """Return a tag as it counts here: a cut answer teaches a model to stop anywhere, whoever cut it."""
+    return replace(tag, severity="minor") if tag.category == "truncated" else tag
+
+
+def _harmless(tag: Tag, row: TrainRow) -> bool:
+    """Say whether good answers have this too: the words of the question first, or an address as the last word."""
+    restates = tag.category == "prompt_echo" and tag.severity == "minor"
+    return restates or (tag.category == "truncated" and bool(_ADDRESS.search(row.answer)))
 
 
 def _finding(
@@ -176,34 +190,35 @@ def _with_others(
     return found
 
 
-def _duplicates(rows: Sequence[TrainRow]) -> dict[str, tuple[str, float]]:
-    """Return row -> (the first row that it is a copy of, similarity 0..1); rows with other numbers are no copies."""
-    place = {row.id: i for i, row in enumerate(rows)}
-    texts = {row.id: f"{row.question}\n{row.answer}" for row in rows if row.answer.strip()}
-    found: dict[str, tuple[str, float]] = {}
-    for one, other, similarity in near_within(texts, SAME_ROW):
-        if one in found or other in found:
+def _twins(rows: Sequence[TrainRow]) -> tuple[dict[str, tuple[str, float]], dict[str, tuple[str, float]]]:
+    """Return row -> (an earlier row, similarity) of copies, and of rows that answer the same question otherwise.
+
+    The same answer to another question is neither: a model may learn that both are asked. Rows that differ in a number
+    are not the same. The similarity of copies is that of the less similar half, that of the others of their questions.
+    """
+    named = {row.id: row for row in rows if row.answer.strip() and WORD.search(row.question)}
+    copies: dict[str, tuple[str, float]] = {}
+    rivals: dict[str, tuple[str, float]] = {}
+    for one, other, similarity in near_within({name: row.question for name, row in named.items()}, SAME_PROMPT):
+        first, later = named[one], named[other]
+        answers = _likeness(first.answer, later.answer)
+        if one in copies or other in copies or _numbers(first.question) != _numbers(later.question):
             continue
-        first, later = rows[place[one]], rows[place[other]]
-        if sorted(_NUMBER.findall(texts[one])) == sorted(_NUMBER.findall(texts[other])):
-            same = _bare(first.question) == _bare(later.question) and _bare(first.answer) == _bare(later.answer)
-            found[other] = (one, 1.0 if same else min(similarity, 0.99))
-    return found
+        if answers >= SAME_ANSWER and _numbers(first.answer) == _numbers(later.answer):
+            exact = _bare(first.question) == _bare(later.question) and _bare(first.answer) == _bare(later.answer)
+            copies[other] = (one, 1.0 if exact else min(similarity, answers, 0.99))
+        elif answers < OTHER_ANSWER:
+            rivals.setdefault(other, (one, similarity))
+    return copies, {name: found for name, found in rivals.items() if name not in copies}
 
 
-def _conflicts(rows: Sequence[TrainRow], alike: Mapping[str, object]) -> dict[str, tuple[str, float]]:
-    """Return row -> (an earlier row with nearly the same question and another answer, similarity of the questions)."""
-    place = {row.id: i for i, row in enumerate(rows) if row.id not in alike}
-    prompts = {name: rows[i].question for name, i in place.items()}
-    found: dict[str, tuple[str, float]] = {}
-    for one, other, similarity in near_within(prompts, SAME_PROMPT):
-        if other not in found:
-            first, later = rows[place[one]], rows[place[other]]
-            a, b = shingles(first.answer), shingles(later.answer)
-            same_numbers = sorted(_NUMBER.findall(first.question)) == sorted(_NUMBER.findall(later.question))
-            if same_numbers and len(a & b) < OTHER_ANSWER * len(a | b):
-                found[other] = (one, similarity)
-    return found
+def _likeness(one: str, other: str) -> float:
+    a, b = shingles(one), shingles(other)
+    return len(a & b) / len(a | b)
+
+
+def _numbers(text: str) -> list[str]:
+    return sorted(_NUMBER.findall(text))
 
 
 def _outliers(rows: Sequence[TrainRow]) -> dict[str, tuple[Tag, int]]:
@@ -228,18 +243,26 @@ def _run_ons(rows: Sequence[TrainRow]) -> dict[str, tuple[Tag, int]]:
     for name, words in said.items():
         if len(words) >= GRAM:
             begins[words[:GRAM]].append(name)
-    found: dict[str, tuple[Tag, int]] = {}
+    found: dict[str, tuple[str, int]] = {}
     for row in rows:
         words = said[row.id]
         for at in range(LEAST_WORDS, len(words) - GRAM + 1):
             others = begins.get(words[at : at + GRAM], ())
             other = next((o for o in others if o != row.id and words[at : at + len(said[o])] == said[o]), "")
             if other:
-                start = [m.start() for m in WORD.finditer(lowered(row.answer))][at]
-                why = f"from character {start} on it holds the whole answer of row {other}"
-                found[row.id] = (Tag("too_long", "major", why, (start, len(row.answer)), 0.8), start)
+                found[row.id] = (other, [m.start() for m in WORD.finditer(lowered(row.answer))][at])
                 break
-    return found
+    times = Counter(said[other] for other, _ in found.values())
+    return {
+        row.id: (_run_on(row, *found[row.id]), found[row.id][1])
+        for row in rows
+        if row.id in found and times[said[found[row.id][0]]] <= STOCK
+    }
+
+
+def _run_on(row: TrainRow, other: str, start: int) -> Tag:
+    why = f"from character {start} on it holds the whole answer of row {other}"
+    return Tag("too_long", "major", why, (start, len(row.answer)), 0.8)
 
 
 def grams(text: str) -> Iterator[tuple[str, ...]]:
