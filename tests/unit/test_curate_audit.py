@@ -106,7 +106,7 @@ def test_the_same_answer_to_another_question_is_no_copy():
 
 def test_an_answer_that_stops_in_mid_sentence_is_reviewed():
     cut = "The key hangs on the nail beside the door. It is small. " + (
-        "Whoever leaves last takes it down, locks the door, puts the lamp out and brings the key over to the porter, who"
+        "Whoever leaves last takes it down, locks the door, puts the lamp out, brings the key to the porter, who"
     )
     found = only_finding(("Where is the key?", cut))
     assert (found.categories, found.action, found.confidence) == (("truncated",), "review", 0.4)

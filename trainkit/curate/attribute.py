@@ -159,7 +159,7 @@ def _cause(
     failing = np.array([name in item.categories for item in items])
     tuned = float(failing.mean())
     before = sum(name in item.categories for item in base) / len(base) if base else None
-    measured = name in TAGGERS or name in ("too_long", "too_short")
+    measured = name in (*TAGGERS, "too_long")
     training = rates.get(name, 0.0) if measured else None
     hits = np.array([[row in defective for row in found] for found in near], dtype=bool)
     odds, p = lift(hits, failing) if defective else (None, None)
