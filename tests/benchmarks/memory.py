@@ -2,8 +2,7 @@
 
     python -m tests.benchmarks.memory --data-dir MIRROR -o reports/benchmarks/memory.md
 
-Both sides do the same job with the same weights: choices at the batch size that was the rival's fastest, answers at its
-fastest of 8, 16, 32 and 64 rows.
+Both sides do the same job with the same weights; the rival at the batch size that was its fastest.
 """
 
 from __future__ import annotations
@@ -68,7 +67,7 @@ resident memory of a process that does the job alone, libraries and weights incl
 
 {table}
 
-The rival is lm-eval's `hf` model at the batch size that was its fastest, and `model.generate` at 64 rows, its fastest, for answers.
+The rival is lm-eval's `hf` model, and `model.generate` for answers, each at the batch size that was its fastest.
 """
 
 
