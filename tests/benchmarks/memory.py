@@ -2,8 +2,7 @@
 
     python -m tests.benchmarks.memory --data-dir MIRROR -o reports/benchmarks/memory.md
 
-Both sides do the same job with the same weights: choices at the batch size that was the rival's fastest, answers at its
-fastest of 8, 16, 32 and 64 rows.
+Both sides do the same job with the same weights; the rival at the batch size that was its fastest.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ def work(job: str, side: str, data_dir: str) -> None:
     folder = str(fetch(MODEL))
     backend = HfBackend(find_checkpoint(folder))
     if job == GENERATION:
-        (generate.ours if side == "evalkit" else generate.theirs)(backend, generate.requests_of(64, 96), 32)
+        (generate.ours if side == "evalkit" else generate.theirs)(backend, generate.requests_of(64, 96), 64)
         return
     case, size = JOBS[job]
     requests, instances = requests_of(case, data_dir, case.rows)
@@ -68,7 +67,7 @@ resident memory of a process that does the job alone, libraries and weights incl
 
 {table}
 
-The rival is lm-eval's `hf` model at the batch size that was its fastest, and `model.generate` at 32 rows for answers.
+The rival is lm-eval's `hf` model, and `model.generate` for answers, each at the batch size that was its fastest.
 """
 
 

@@ -217,9 +217,9 @@ work in one process, in turn, with the same weights; figures are medians of {rep
 
 Computed: tokens that went through the model, padding included / tokens of all requests. Peak: multiplications of the
 linear layers that were done (LM head on needed positions only, attention not counted) per second, against the fastest
-float32 product of two 1536 x 1536 matrices in the same process. What limits the rest: attention, norms and activations, about 15 %
-of the time, and at 25 shots attention over the long prefix. lm-eval computes requests that are the same once where both
-TruthfulQA tasks are given to one call, not where they are two.
+float32 product of two 1536 x 1536 matrices in the same process. What limits the rest: attention, norms and activations,
+about 15 % of the time, and at 25 shots attention over the long prefix. lm-eval computes requests that are the same once
+where both TruthfulQA tasks are given to one call, not where they are two.
 
 ## Growth
 
