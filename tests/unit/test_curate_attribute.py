@@ -111,4 +111,4 @@ def test_items_are_failing_where_any_trial_is_and_failed_requests_are_left_out(m
         make_row("q1", error="refused"),
     ])  # fmt: skip
     (found,) = items_of(run)
-    assert (found.id, found.wrong, found.categories) == ("q0", True, {"repetition"})
+    assert (found.id, found.wrong, found.categories) == ("q0", True, frozenset({"repetition"}))

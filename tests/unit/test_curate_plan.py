@@ -40,7 +40,7 @@ BAD = {
 
 
 @pytest.fixture
-def train(tmp_path, write_jsonl) -> Path:
+def train(tmp_path, write_jsonl):
     rows = [{"id": i, "question": q, "answer": a, "meta": {"topic": "t"}} for i, (q, a) in {**GOOD, **BAD}.items()]
     return write_jsonl(tmp_path / "data" / "rows.jsonl", rows)
 
@@ -60,7 +60,7 @@ def dev_run(write_run, make_row):
     return write
 
 
-def edits_of(out: Path) -> list[dict]:
+def edits_of(out):
     return json.loads((out / "plan.json").read_text())["edits"]
 
 

@@ -23,7 +23,7 @@ ROWS = [
 
 
 @pytest.fixture
-def train(tmp_path) -> Path:
+def train(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b"".join(json.dumps(row).encode() + b"\n" for row in ROWS))
     return path

@@ -22,7 +22,7 @@ SETTINGS = 'taggers = ["repetition"]\nscorers = ["exact"]\nprimary = "exact"\n'
 
 
 @pytest.fixture
-def train(tmp_path, write_jsonl) -> Path:
+def train(tmp_path, write_jsonl):
     words = ["amber", "bridge", "candle", "desert", "engine", "forest", "guitar", "harbor", "island", "jungle"]
     rows = [{"id": f"r{i}", "question": f"What is a {w}?", "answer": LOOP if i < 3 else f"A {w} is what we call a {w}."}
             for i, w in enumerate(words)]  # fmt: skip
@@ -38,7 +38,7 @@ def plan(train) -> Plan:
 
 
 @pytest.fixture
-def exam(suite_at) -> Path:
+def exam(suite_at):
     return suite_at("exam", SETTINGS, count=ITEMS)
 
 
@@ -61,7 +61,8 @@ def test_a_plan_that_beats_the_original_and_the_control_is_accepted(tmp_path, tr
     assert done.accepted
     arms = done.arms["exam"]
     before_after = {c.metric: (c.baseline, c.candidate) for c in arms.plan.checks}
-    assert before_after == {"exact": (pytest.approx(70.0), 100.0), "tag:repetition": (pytest.approx(30.0), 0.0)}
+    assert before_after["exact"] == pytest.approx((70.0, 100.0))
+    assert before_after["tag:repetition"] == pytest.approx((30.0, 0.0))
     assert (arms.plan.verdict, arms.random.verdict) == ("PASS", "PASS")
 
 
@@ -82,7 +83,8 @@ def test_the_report_and_the_ledger_are_written(tmp_path, train, plan, exam):
     assert "| tag:repetition | 30.0 | 0.0 |" in text
     (effect,) = read_effects(train.parent)
     assert (effect.action, effect.category, effect.edits, effect.metric) == ("trim", "repetition", 3, "tag:repetition")
-    assert (effect.change, effect.accepted, effect.suite) == (pytest.approx(30.0), True, "exam")
+    assert (effect.accepted, effect.suite) == (True, "exam")
+    assert effect.change == pytest.approx(30.0)
 
 
 def test_a_loop_that_is_called_again_trains_nothing_and_adds_no_ledger_entry(tmp_path, train, plan, exam):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -151,11 +151,6 @@ def plan_of(record: Mapping[str, Any], where: str) -> Plan:
     if changed := [name for name, edit in edits if name != edit.id]:
         raise TrainError(f"{where}: edit {changed[0]} was changed by hand; take it out of the list, or plan anew")
     return plan
-
-
-def by_id(edits: Iterable[Edit]) -> dict[str, Edit]:
-    """Return id -> edit."""
-    return {edit.id: edit for edit in edits}
 
 
 def rows_named(edits: Sequence[Edit]) -> set[str]:
