@@ -71,6 +71,11 @@ def test_a_leak_goes_and_a_new_turn_goes_with_it(answer, action, after):
     assert (found.categories, found.action, found.after) == (("leak",), action, after)
 
 
+def test_an_answer_that_was_nothing_but_a_leak_is_dropped():
+    found = only_finding(("Where is the key?", "<|im_start|><|im_end|>"))
+    assert (found.categories, found.action, found.after) == (("empty", "leak"), "drop", "")
+
+
 def test_a_known_misspelling_is_fixed_in_its_own_case():
     found = only_finding(("Where is the key?", "Recieve it from the porter, who will recieve you at the gate."))
     assert (found.categories, found.action) == (("misspelling",), "fix")

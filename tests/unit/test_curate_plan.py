@@ -248,6 +248,25 @@ def test_answers_cut_by_the_evaluation_ask_for_a_larger_limit_and_for_no_row(tra
     assert (first["action"], first["category"], first["explains"]) == ("config", "max_new_tokens", ["q0"])
 
 
+def test_settings_of_the_training_come_before_any_row(train, tmp_path, dev_run, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = tmp_path / "models" / "tuned"
+    model.mkdir(parents=True)
+    told = {
+        "prompt": {"hash": "t1", "chat": False, "template": "## The question is\n{input}"},
+        "data": {"sha256": "another file"}, "ledger": {"truncated": 3}, "probe": {"ended": 0.25},
+    }  # fmt: skip
+    (model / "trainkit.json").write_text(json.dumps(told))
+    with train.open("a") as file:
+        file.write('{"id": "own", "question": "Who?", "answer": "The porter came.\\n## The question is\\nWhy?"}\n')
+    assert call(["curate", dev_run(), "--train", str(train), "--out", "p", "--budget", "0.5"]) == 0
+    edits = edits_of(tmp_path / "p")
+    assert [e["category"] for e in edits[:3]] == ["max_tokens", "end", "data"]
+    assert {e["action"] for e in edits[:3]} == {"config"}
+    (leak,) = [e for e in edits if e["row_id"] == "own"]
+    assert (leak["category"], leak["action"], leak["after"]) == ("leak", "trim", "The porter came.")
+
+
 def test_a_missing_answer_is_asked_for_and_not_invented(tmp_path, write_jsonl, train):
     rows = [*map(json.loads, train.read_text().splitlines()), {"id": "no", "question": "Who came?", "answer": ""}]
     path = write_jsonl(tmp_path / "empty.jsonl", rows)

@@ -15,7 +15,7 @@ from evalkit.assess import Assessor
 from evalkit.registry import lookup
 from evalkit.taggers.text import WORD, count_words, lowered
 from evalkit.types import SEVERITY_WEIGHTS, Corpus, Example, Response, Severity, Tag
-from trainkit.curate.mend import LEAST_WORDS, Mend, mend_leak, mend_repetition, mend_spelling, mended, row_to_tag
+from trainkit.curate.mend import Mend, mend_leak, mend_repetition, mend_spelling, mended, row_to_tag
 from trainkit.dataset import TrainRow
 from trainkit.near import near_within, shingles
 
@@ -24,6 +24,8 @@ TAGGERS = ("empty", "leak", "repetition", "truncated", "language", "refusal", "m
 SAME_PROMPT, SAME_ANSWER, OTHER_ANSWER = 0.9, 0.8, 0.5
 """Jaccard similarities of shingles: two prompts are the same from the first on, two answers from the second on, and two
 answers contradict each other below the third."""
+FEWEST_WORDS = 4
+"""Words that an answer has of its own before it runs on into another."""
 STOCK = 2
 """A text that more answers end in than this is a stock phrase, and no answer that runs on."""
 GRAM = 8
@@ -165,7 +167,7 @@ def _finding(
         return None
     ranked = sorted(found.values(), key=lambda tag: (-SEVERITY_WEIGHTS[tag.severity], -tag.confidence, tag.category))
     action = "review" if text == row.answer else "trim" if "trim" in actions else "fix"
-    if count_words(text) < LEAST_WORDS and action != "review" and count_words(row.answer) >= LEAST_WORDS:
+    if action != "review" and not count_words(text):
         action, text = "drop", ""
     reason = "; ".join(f"{tag.category}: {tag.why}" for tag in ranked)
     names = tuple(dict.fromkeys(tag.category for tag in ranked))
@@ -246,7 +248,7 @@ def _run_ons(rows: Sequence[TrainRow]) -> dict[str, tuple[Tag, int]]:
     found: dict[str, tuple[str, int]] = {}
     for row in rows:
         words = said[row.id]
-        for at in range(LEAST_WORDS, len(words) - GRAM + 1):
+        for at in range(FEWEST_WORDS, len(words) - GRAM + 1):
             others = begins.get(words[at : at + GRAM], ())
             other = next((o for o in others if o != row.id and words[at : at + len(said[o])] == said[o]), "")
             if other:

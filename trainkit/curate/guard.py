@@ -17,6 +17,7 @@ from trainkit.curate.edits import Edit
 from trainkit.curate.lines import DataSet
 from trainkit.errors import TrainError
 from trainkit.near import near_pairs
+from trainkit.probe import LOW
 
 UNLIKE = ("trained with another prompt", "its chat template is not the one")
 """How evalkit's warnings of another prompt begin (`evalkit.prompt.unlike_trained`)."""
@@ -71,6 +72,10 @@ def setting_of(run: Run, data: DataSet) -> Setting:
         if lost := ledger.get("truncated"):
             edits.append(_config("max_tokens", f"raise max_tokens, or over_long = drop: {lost} rows were trained cut, "
                                  "without their end"))  # fmt: skip
+        ended = (trained.get("probe") or {}).get("ended")
+        if ended is not None and ended < LOW:
+            edits.append(_config("end", f"train until answers end: {100 * ended:.0f} % of the answers to training rows "
+                                 "ended by themselves after training"))  # fmt: skip
         if digest and digest != data.sha256:
             edits.append(_config("data", f"train on {data.path.name} first: {run.model} was trained on another file, "
                                  "so rates and neighbours are those of rows it may not have seen"))  # fmt: skip

@@ -16,8 +16,6 @@ from evalkit.taggers.repetition import Repetition, loops_of
 from evalkit.taggers.text import WORD, count_words, lowered, sentences
 from evalkit.types import SEVERITY_WEIGHTS, Example, Response, Row, Tag
 
-LEAST_WORDS = 4
-"""Words that must stay when a part is cut off; with fewer, nothing was said."""
 TWICE_WORDS = 6
 """Words of a sentence that no writer says twice in one answer."""
 _OPENS, _CLOSES = "[INST]", "[/INST]"
@@ -61,7 +59,7 @@ def mend_leak(row: Row, tagger: Leak) -> Mended | None:
             break
         worst = worst or graves(tags)
         start, end = tags[0].span or (0, 0)
-        if count_words(text[:start]) < LEAST_WORDS:
+        if not count_words(text[:start]):
             closed = (
                 text.find(_CLOSES, end) if text[start:end] == _OPENS else -1
             )  # the prompt between them goes as well
