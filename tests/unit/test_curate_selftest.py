@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -59,3 +60,16 @@ def test_the_self_test_prints_a_table(capsys):
     assert lines[1].split() == ["kind", "planted", "found", "recall", "named", "right", "precision", "restored"]
     assert [line.split()[0] for line in lines[2:8]] == [*SHARES, "all"]
     assert lines[8].startswith("topic ")
+
+
+def test_the_planted_rows_are_written_for_a_loop(tmp_path, rows, capsys):
+    arguments = ["curate", "--self-test", "--train", str(TRAIN), "--seed", "1", "--out", str(tmp_path / "planted")]
+    assert call(arguments) == 0
+    planted = plant(rows, 1)
+    written = read_data(tmp_path / "planted/train.jsonl").rows
+    assert [(row.id, row.question, row.answer) for row in written] == [
+        (row.id, row.question, row.answer) for row in planted.rows
+    ]
+    assert json.loads((tmp_path / "planted/planted.json").read_text())["rows"] == planted.kinds
+    assert call(arguments) == 2
+    assert "holds rows already" in capsys.readouterr().err

@@ -19,7 +19,7 @@ from trainkit.errors import TrainError
     "--train", metavar="FILE", help="Training rows with ids, JSONL: the file that RUN's model was trained on."
 )
 @click.option("--base", metavar="RUN", help="The base model's run on the same suite, to see what training added.")
-@click.option("--out", metavar="DIR", help="Folder for plan.json and plan.md: without a plan in it.")
+@click.option("--out", metavar="DIR", help="Folder for plan.json and plan.md, or for the planted rows of a self-test.")
 @click.option(
     "--budget", default=0.2, show_default=True, metavar="SHARE", help="Share of the rows that edits may name."
 )
@@ -32,7 +32,7 @@ from trainkit.errors import TrainError
 @click.option(
     "--undo", multiple=True, metavar="ID", help="Write the next version of FILE without an edit, a plan or `all`."
 )
-@click.option("--self-test", is_flag=True, help="Plant defects in FILE's rows, in memory, and grade a plan on them.")
+@click.option("--self-test", is_flag=True, help="Plant defects in a copy of FILE's rows, and grade a plan on them.")
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of the planted defects.")
 def curate(
     run: str | None, train: str | None, base: str | None, out: str | None, budget: float, only: str | None,
@@ -44,7 +44,7 @@ def curate(
     --apply writes a new version of the data; --undo takes edits back.
     """
     ways = [name for name, given in (("--apply", plan), ("--undo", undo), ("--self-test", self_test)) if given]
-    if len(ways) > 1 or (ways and (run or base or out)):
+    if len(ways) > 1 or (ways and (run or base or (out and not self_test))):
         raise TrainError(
             f"{' and '.join(ways)}: each is a command of its own; leave the other, RUN, --base and --out out"
         )
@@ -56,7 +56,8 @@ def curate(
     if undo:
         _written(load("trainkit.curate.version:undone")(train, undo))
     elif self_test:
-        for line in load("trainkit.curate.selftest:table")(load("trainkit.curate.selftest:self_test")(train, seed)):
+        test = "trainkit.curate.selftest:"
+        for line in load(f"{test}table")(load(f"{test}self_test")(train, seed, out)):
             emit(line)
     else:
         _plan(run, train, base, out, budget, only, held_out)

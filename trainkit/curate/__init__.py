@@ -1,4 +1,4 @@
 """From errors to training rows: audit, attribute, plan edits, apply and undo them.
 
-Every module but `flow`, `version` and `effects` is pure.
+Files are read and written by `flow`, `lines`, `guard`, `version`, `effects` and `selftest`; the rest is pure.
 """

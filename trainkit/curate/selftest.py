@@ -1,4 +1,4 @@
-"""Does a plan find what was planted? Precision and recall per kind of defect, counted by row. Pure but for reading.
+"""Does a plan find what was planted? Precision and recall per kind of defect, counted by row.
 
 A plan names a row with any of its edits, those that a person must look at included. A planted copy counts as found
 where either of the two rows is named, and a plan is right about a row in either case.
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evalkit.jsonl import dump
+from trainkit.checkpoint import write_json, write_text
 from trainkit.curate.attribute import Attribution, Item, gaps_of
 from trainkit.curate.audit import audit
 from trainkit.curate.draft import draft
@@ -19,6 +20,7 @@ from trainkit.curate.edits import CHANGING, NAMING, Edit
 from trainkit.curate.lines import DataSet, line_hash, read_data
 from trainkit.curate.plant import Planted, kinds_planted, plant
 from trainkit.dataset import TrainRow
+from trainkit.errors import TrainError
 from trainkit.prepare import record_of
 
 KINDS = {
@@ -76,16 +78,36 @@ class SelfTest:
     """Questions of the removed topic that the plan asks rows for; None without topics."""
 
 
-def self_test(train: str | Path, seed: int) -> SelfTest:
-    """Plant defects in a training set, plan, and grade the plan; nothing is written, no model is asked."""
+def self_test(train: str | Path, seed: int, out: str | Path | None = None) -> SelfTest:
+    """Plant defects in a training set, plan, and grade the plan; no model is asked.
+
+    With `out`, the planted rows and what was planted in them are written there, for `trainkit loop` to train on.
+
+    Raises:
+        TrainError: the rows cannot be read, are too few, or `out` holds planted rows already.
+    """
     clean = read_data(train)
     planted = plant([row for row in clean.rows if row.answer.strip()], seed)
+    if out is not None:
+        _write(Path(out), planted)
     data = _data(clean.path, planted.rows)
     found = audit(planted.rows)
     edits, _ = draft(data, found, Attribution((), (), {}), budget=1.0)
     naming = [edit for edit in edits if edit.action in NAMING]
     grades = [_grade(kind, rows, naming, planted) for kind, rows in kinds_planted(planted)]
     return SelfTest(seed, len(planted.rows), (*grades, _total(naming, grades, planted)), planted.topic, _gap(planted))
+
+
+def _write(out: Path, planted: Planted) -> None:
+    """Write train.jsonl and planted.json: row -> kind of defect."""
+    if (out / "train.jsonl").exists():
+        raise TrainError(f"{out}: holds rows already; choose another --out")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_text(out / "train.jsonl", "".join(dump(record_of(row)) + "\n" for row in planted.rows))
+        write_json(out / "planted.json", {"topic": planted.topic, "rows": dict(planted.kinds)})
+    except OSError as fault:
+        raise TrainError(f"{out}: cannot be written: {fault.strerror}") from None
 
 
 def _data(path: Path, rows: Sequence[TrainRow]) -> DataSet:
