@@ -51,7 +51,8 @@ def theirs(backend: HfBackend, requests: Sequence[Request], size: int) -> list[s
     tokenizer: Any = backend.tokenizer
     tokenizer.padding_side = "left"
     sent = [backend.sent(request) for request in requests]
-    order, found = sorted(range(len(sent)), key=lambda i: len(sent[i])), {}
+    order = sorted(range(len(sent)), key=lambda i: len(sent[i]))
+    found: dict[int, str] = {}
     for begin in range(0, len(order), size):
         part = order[begin : begin + size]
         plain = not requests[part[0]].messages
