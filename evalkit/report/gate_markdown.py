@@ -9,7 +9,7 @@ from evalkit.evaluate import TAG
 from evalkit.gate import WATCH_RATE
 from evalkit.report.markdown import code, grid, plain
 from evalkit.report.visible import visible
-from evalkit.report.wording import headline, margin, p_value, points, sentence, shown_change, shown_interval
+from evalkit.report.wording import headline, margin, p_value, points, sentence, shown_change, shown_interval, stands_out
 from evalkit.verdict import Check, Verdict
 
 SIGN = {"PASS": "✅", "FAIL": "❌", "ERROR": "❌", "INCONCLUSIVE": "⚠️", "WAIVED": "⏭️"}
@@ -20,7 +20,7 @@ def render(verdict: Verdict, comparisons: Sequence[Comparison] = (), *, examples
     lines = [f"## {SIGN[verdict.verdict]} {_plain(headline(verdict))}", ""]
     lines += [f"- {_plain(sentence(c, verdict))}" for c in verdict.gating if c.verdict != "PASS"]
     lines += ["", *_table(verdict.gating)]
-    moved = [c for c in verdict.watched if c.p_adj is not None and c.p_adj <= WATCH_RATE]
+    moved = [c for c in verdict.watched if stands_out(c)]
     if moved:
         lines += ["", f"Watched, and got worse (false alarms at most {WATCH_RATE:.0%} of these):", "", *_table(moved)]
     for comparison in comparisons:
