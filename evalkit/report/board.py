@@ -80,6 +80,12 @@ class Part:
         """Return the metric that decides."""
         return next(found.primary for found in self.found if found)
 
+    @property
+    def metrics(self) -> Mapping[str, tuple[tuple[int, Metric], ...]]:
+        """Return name of a score -> (column, metric) of every checkpoint that has it."""
+        columns = [(i, metric) for i, found in enumerate(self.found) if found for metric in found.metrics]
+        return {name: tuple(c for c in columns if c[1].name == name) for name in dict.fromkeys(m.name for _, m in columns)}
+
     def metric(self, column: int) -> Metric | None:
         """Return the primary metric of one checkpoint."""
         found = self.found[column]
