@@ -1,4 +1,4 @@
-"""Rows and responses as JSON records and back: the one place that knows the layout of rows.jsonl, and of tables. Pure."""
+"""Rows and responses as JSON and back: the one place that knows the layout of rows.jsonl and of tables. Pure."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from evalkit.jsonl import collector_paused
 from evalkit.record import read_run, run_folders
 from evalkit.registry import did_you_mean, load, lookup
 from evalkit.report import comparison, gate_json, gate_markdown, shifts, terminal
+from evalkit.report.markdown import fitted
 from evalkit.report.pick import View
 from evalkit.shift import shifts_of
 from evalkit.types import Run
@@ -50,7 +51,13 @@ severity = click.option(
 @click.option("--examples", type=click.IntRange(0), default=3, help="Answers shown per category.", show_default=True)
 @severity
 def report(
-    run: str, run2: str | None, more: tuple[str, ...], form: str, output: str | None, examples: int, costs: tuple[str, ...]
+    run: str,
+    run2: str | None,
+    more: tuple[str, ...],
+    form: str,
+    output: str | None,
+    examples: int,
+    costs: tuple[str, ...],
 ) -> None:
     """Write the report of RUN, or how RUN2 differs from it.
 
@@ -130,6 +137,6 @@ def _of_two(before: Run, after: Run, form: str, view: View, *, color: bool) -> s
     if side_by_side is None:
         return gate_json.render(verdict)
     if form == "md":
-        errors = shifts.markdown(side_by_side, view)
-        return f"{gate_markdown.render(verdict, [pair], examples=view.examples)}\n{errors}"
+        judged = gate_markdown.parts(verdict, [pair], examples=view.examples)
+        return fitted([*judged, [""], *shifts.parts(side_by_side, view)])
     return comparison.render_gate(verdict, [pair], color=color, examples=view.examples)

@@ -1,6 +1,6 @@
 """Checkpoints side by side: the runs of each, suite by suite, and how every later one differs from the first. Pure.
 
-What the HTML page shows is computed here, with the statistics of `analyze`, `compare` and `shift`; nothing is formatted.
+What the HTML page shows is computed here with `analyze`, `compare` and `shift`; nothing is formatted.
 """
 
 from __future__ import annotations
@@ -82,9 +82,10 @@ class Part:
 
     @property
     def metrics(self) -> Mapping[str, tuple[tuple[int, Metric], ...]]:
-        """Return name of a score -> (column, metric) of every checkpoint that has it."""
+        """Return name of a score -> (column, metric) of every checkpoint that has it; what decides comes first."""
         columns = [(i, metric) for i, found in enumerate(self.found) if found for metric in found.metrics]
-        return {name: tuple(c for c in columns if c[1].name == name) for name in dict.fromkeys(m.name for _, m in columns)}
+        names = sorted(dict.fromkeys(metric.name for _, metric in columns), key=lambda name: name != self.primary)
+        return {name: tuple(c for c in columns if c[1].name == name) for name in names}
 
     def metric(self, column: int) -> Metric | None:
         """Return the primary metric of one checkpoint."""

@@ -9,6 +9,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from evalkit.analyze import Estimate
 
@@ -62,7 +63,7 @@ def histogram(series: Sequence[Sequence[float]], edges: Sequence[float], last: s
     for number, values in enumerate(series):
         for value in values:
             counts[number][max(0, bisect_right(edges, value) - 1)] += 1
-    labels = [f"{low:g} – {high:g}" for low, high in zip(edges, edges[1:], strict=False)]
+    labels = [f"{low:g} – {high:g}" for low, high in pairwise(edges)]
     labels.append(last or f"{edges[-1]:g} or more")
     return tuple(Bin(label, tuple(c[i] for c in counts)) for i, label in enumerate(labels))
 

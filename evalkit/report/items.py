@@ -22,9 +22,7 @@ PLAIN_BYTES = 1_000_000
 """Up to so much JSON is written as it is, to be read and searched in the file; more is packed."""
 WORD_PAIRS = 20_000_000
 """Words of one answer times words of the other that are compared; items that changed come first."""
-_ESCAPES = str.maketrans(
-    {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
-)
+_ESCAPES = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"})
 
 Record = dict[str, Any]
 

@@ -2,7 +2,7 @@
 // alone (textContent), never as markup. The state of the view is the fragment: #items?category=…&item=…
 "use strict";
 (() => {
-  const PAGE_ROWS = 50;
+  const PAGE_ROWS = 25;
   const about = JSON.parse(document.getElementById("page-about").textContent);
   const columns = about.checkpoints.map((_, i) => i);
   const last = columns.length - 1;
@@ -185,24 +185,26 @@
     $("list").tBodies[0].replaceChildren(...part.map(rowOf));
   }
 
+  const many = columns.length > 1;
+  const nameOf = (what, i) => (many ? `${i + 1} ${what}` : what);
+  const flipName = (i) => (columns.length > 2 ? `${i + 1} flip` : "flip");
+
   function showHead() {
     const head = (text, kind) => element("th", { scope: "col", class: kind }, text);
-    const many = columns.length > 1;
-    const scores = columns.flatMap((i) => [
-      head(many ? `${i + 1} score` : "score", "n"), head(many ? `${i + 1} first error` : "first error")]);
-    const flips = columns.slice(1).map((i) => head(columns.length > 2 ? `flip ${i + 1}` : "flip"));
+    const scores = columns.flatMap((i) => [head(nameOf("score", i), "n"), head(nameOf("first error", i))]);
+    const flips = columns.slice(1).map((i) => head(flipName(i)));
     const suite = Object.keys(about.primary).length > 1 ? [head("suite")] : [];
     $("list").tHead.replaceChildren(element("tr", {}, head("item"), ...suite, ...scores, ...flips, head("question")));
   }
 
   function rowOf(item) {
-    const cell = (text, kind) => element("td", { class: kind }, text);
-    const link = element("a", { href: fragment(item), "data-key": keyOf(item) }, line(item.id, 40));
+    const cell = (label, text, kind) => element("td", { class: kind, "data-label": label }, text);
+    const link = element("a", { href: fragment(item), "data-key": keyOf(item) }, line(item.id, 40) || "(no id)");
     const scores = columns.flatMap((i) => [
-      cell(item.answers[i]?.error !== undefined ? "failed" : points(scoreOf(item, i)), `n ${gradeOf(item, i)}`),
-      cell(line(item.answers[i]?.primary ?? "", 30))]);
-    const flips = columns.slice(1).map((i) => cell(item.answers[i]?.flip ?? "", item.answers[i]?.flip));
-    const suite = Object.keys(about.primary).length > 1 ? [cell(line(item.suite, 30))] : [];
+      cell(nameOf("score", i), item.answers[i]?.error !== undefined ? "failed" : points(scoreOf(item, i)), `n ${gradeOf(item, i)}`),
+      cell(nameOf("error", i), line(item.answers[i]?.primary ?? "", 30))]);
+    const flips = columns.slice(1).map((i) => cell(flipName(i), item.answers[i]?.flip ?? "", item.answers[i]?.flip));
+    const suite = Object.keys(about.primary).length > 1 ? [cell("suite", line(item.suite, 30))] : [];
     const question = element("td", { class: "question" }, element("bdi", {}, line(item.question, 160)));
     return element("tr", {}, element("th", { scope: "row" }, link), ...suite, ...scores, ...flips, question);
   }
