@@ -53,7 +53,9 @@ def _blocks(old: Sequence[str], new: Sequence[str]) -> list[Block]:
 
 
 def _places(text: str) -> list[Span]:
-    return [match.span() for match in islice(_WORD.finditer(text[: 8 * _MOST_WORDS]), _MOST_WORDS)]
+    """Return where words and signs stand; without the space between them there is far less to compare."""
+    found = (match.span() for match in _WORD.finditer(text[: 8 * _MOST_WORDS]) if not match.group().isspace())
+    return list(islice(found, _MOST_WORDS))
 
 
 def _joined(spans: Sequence[Span], text: str) -> list[Span]:
