@@ -14,6 +14,9 @@ from evalkit.verdict import Check, Verdict
 
 SIGN = {"PASS": "✅", "FAIL": "❌", "ERROR": "❌", "INCONCLUSIVE": "⚠️", "WAIVED": "⏭️"}
 
+WATCHED = 30
+"""Watched metrics shown that got worse."""
+
 
 def render(verdict: Verdict, comparisons: Sequence[Comparison] = (), *, examples: int = 5) -> str:
     """Return the verdict, a table of gating metrics, what else moved, and broken items with both answers."""
@@ -27,8 +30,10 @@ def parts(verdict: Verdict, comparisons: Sequence[Comparison] = (), *, examples:
     found = [[*lines, "", *_table(verdict.gating)]]
     moved = [c for c in verdict.watched if stands_out(c)]
     if moved:
-        title = f"Watched, and got worse (false alarms at most {WATCH_RATE:.0%} of these):"
-        found.append(["", title, "", *_table(moved)])
+        shown = sorted(moved, key=lambda c: c.p_adj or 0.0)[:WATCHED] if len(moved) > WATCHED else moved
+        more = f", the {WATCHED} surest of {len(moved)}" if len(moved) > WATCHED else ""
+        title = f"Watched, and got worse (false alarms at most {WATCH_RATE:.0%} of these{more}):"
+        found.append(["", title, "", *_table(shown)])
     found += [broken for comparison in comparisons if (broken := _broken(comparison, examples))]
     about = f"Baseline {code(verdict.baseline)}, candidate {code(verdict.candidate)}"
     about += f", anchor {code(verdict.anchor)}" if verdict.anchor else ""

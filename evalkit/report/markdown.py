@@ -44,7 +44,8 @@ def folded(title: str, lines: Sequence[str]) -> list[str]:
 
 def fitted(parts: Iterable[Sequence[str]], limit: int = LIMIT) -> str:
     """Return the parts as one text of at most `limit` bytes: the first, and of the others all that fit, in order."""
-    kept, left_out, room = [], 0, limit - 100
+    kept: list[str] = []
+    left_out, room = 0, limit - 100
     for part in parts:
         text = "".join(f"{line}\n" for line in part)
         room -= len(text.encode())

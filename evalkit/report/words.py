@@ -48,7 +48,7 @@ def changed_spans(before: str, after: str) -> tuple[list[Span], list[Span]]:
     return _joined(left, before), _joined(right, after)
 
 
-def _blocks(old: Sequence[str], new: Sequence[str]) -> list[Block]:
+def _blocks(old: Sequence[str], new: Sequence[str]) -> Sequence[Block]:
     return SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
 
 

@@ -49,7 +49,7 @@ class Reader(HTMLParser):
         return " ".join(" ".join(data for tag, data in self.texts if tag not in ("script", "style")).split())
 
 
-def embedded(page: str) -> list[dict]:
+def embedded(page):
     chunks = re.findall(r'<script type="application/json" class="chunk">(.*?)</script>', page, re.DOTALL)
     return [item for chunk in chunks for item in json.loads(chunk)]
 
