@@ -21,6 +21,11 @@ class EvalkitError(Exception):
     exit_code = 2
 
 
+def one_line_of(fault: BaseException) -> str:
+    """Return what a library raised, by name, in one line of at most 240 characters."""
+    return " ".join(f"{type(fault).__name__}: {fault}".split())[:240]
+
+
 class SuiteError(EvalkitError):
     """A suite, its settings or its examples are not usable."""
 

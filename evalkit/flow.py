@@ -67,10 +67,10 @@ def start(settings: RunSettings, *, out: str | Path | None = None, progress: Pro
                 else Path(out, job.suite.name)
             )
             identity = identity_of(job.suite, job.assessor, backend.identity, plan)
-            manifest = {"identity": identity, "settings": settings.record()}
+            manifest: dict[str, Any] = {"identity": identity, "settings": settings.record()}
             if warning := unlike_trained(job.suite, getattr(backend, "trained_prompt", {}), backend.identity):
                 _log.warning("%s: %s", settings.model, warning)
-                manifest["warning"] = warning
+                manifest["warnings"] = [warning]
             job.folder = held.enter_context(RunFolder.create(path, manifest))
         return _complete(jobs, backend, plan, progress)
 
@@ -142,6 +142,9 @@ def _complete(jobs: list[Job], backend: Backend, plan: Plan, progress: Progress 
         began = time.monotonic()
         answered = [response_record(r) for r in backend.respond([request for _, request in part], tick)]
         _commit(jobs, part, answered, time.monotonic() - began)
+    for job in jobs:
+        if job.folder and (remarks := getattr(backend, "remarks", ())):
+            job.folder.update(warnings=list(dict.fromkeys([*job.folder.manifest.get("warnings", ()), *remarks])))
     return [_finish(job) for job in jobs if job.folder]
 
 

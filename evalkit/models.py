@@ -54,7 +54,7 @@ class Checkpoint:
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def trained_prompt(self) -> Mapping[str, Any]:
-        """Return what trainkit.json says of the prompt in training; empty where there is no such file, or it is broken."""
+        """Return what trainkit.json says of the prompt in training; empty where there is none, or it is broken."""
         try:
             found = parse_object(((self.adapter or self.folder) / "trainkit.json").read_bytes()).get("prompt")
         except (OSError, ValueError, ModelError):

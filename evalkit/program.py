@@ -1,10 +1,11 @@
-"""What a command-line program is here: a table of commands, each loaded when it is called, and an exit code for each end.
+"""What a command-line program is here: a table of commands, each loaded when it is called, and the exit codes.
 
 `evalkit` and `trainkit` are two of them.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -61,6 +62,7 @@ def run(group: click.Command) -> NoReturn:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - open until the process ends
         else:
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # the same bytes in every locale
+    logging.basicConfig(format=f"{group.name}: warning: %(message)s", level=logging.WARNING)
     sys.exit(call(group, sys.argv[1:]))
 
 

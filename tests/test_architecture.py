@@ -24,7 +24,7 @@ EVALKIT = [path for path in MODULES if path.is_relative_to(ROOT / "evalkit")]
 LAYERS = (
     "types errors",
     "registry",
-    "program jsonl codec",
+    "jsonl codec",
     "stats variety verdict frames hub",
     "examples data prompt journal settings catalogue paired scorers taggers",
     "suite record models assess analyze evidence differences",
@@ -33,6 +33,7 @@ LAYERS = (
     "score importer evaluate baseline merge noise review",
     "plan shift",
     "report",
+    "program",
     "cli",
     "commands",
     "__main__",

@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from evalkit.backends.families import context_limit
 from evalkit.backends.quiet import quiet
+from evalkit.errors import one_line_of
 from evalkit.models import Checkpoint, find_checkpoint
 from trainkit import manifest
 from trainkit.errors import TrainError
@@ -31,7 +32,7 @@ def read_tokenizer(checkpoint: Checkpoint) -> Any:
         with quiet():
             return AutoTokenizer.from_pretrained(checkpoint.tokenizer, trust_remote_code=False)
     except Exception as fault:  # transformers raises many kinds for a broken folder
-        raise TrainError(f"{checkpoint.name}: its tokenizer cannot be read: {_line(fault)}") from None
+        raise TrainError(f"{checkpoint.name}: its tokenizer cannot be read: {one_line_of(fault)}") from None
 
 
 def read_config(checkpoint: Checkpoint) -> Any:
@@ -40,7 +41,7 @@ def read_config(checkpoint: Checkpoint) -> Any:
         with quiet():
             config = AutoConfig.from_pretrained(checkpoint.folder, trust_remote_code=False)
     except Exception as fault:  # transformers raises many kinds for a broken folder
-        raise TrainError(f"{checkpoint.name}: its config cannot be read: {_line(fault)}") from None
+        raise TrainError(f"{checkpoint.name}: its config cannot be read: {one_line_of(fault)}") from None
     if getattr(config, "is_encoder_decoder", False):
         raise TrainError(f"{checkpoint.name} is an encoder-decoder; trainkit trains decoders (causal language models)")
     return config
@@ -84,13 +85,9 @@ def load_weights(checkpoint: Checkpoint, precision: str = "float32") -> Any:
                 attn_implementation="sdpa",
             )
     except Exception as fault:  # transformers raises many kinds for broken weights
-        raise TrainError(f"{checkpoint.name}: weights cannot be loaded: {_line(fault)}") from None
+        raise TrainError(f"{checkpoint.name}: weights cannot be loaded: {one_line_of(fault)}") from None
 
 
 def free_memory() -> int:
     """Return the bytes that a training can have on the device it will run on; 0 where that is unknown."""
     return int(torch.cuda.mem_get_info()[0]) if torch.cuda.is_available() else manifest.free_memory()
-
-
-def _line(fault: BaseException) -> str:
-    return " ".join(f"{type(fault).__name__}: {fault}".split())[:240]

@@ -23,7 +23,7 @@ from evalkit.backends.forest import Batch, plan_pairs
 from evalkit.backends.plain import ChoiceScore
 from evalkit.backends.quiet import quiet
 from evalkit.backends.tree import TreeScorer, measure_budget
-from evalkit.errors import ModelError
+from evalkit.errors import ModelError, one_line_of
 from evalkit.models import Checkpoint
 from evalkit.registry import load
 from evalkit.types import Request, Response, Tick, no_tick
@@ -48,13 +48,15 @@ class HfBackend:
             ModelError: they cannot be read, or the architecture is unknown.
         """
         self.checkpoint, self.batch_tokens, self.measured = checkpoint, batch_tokens, batch_tokens or measured
+        self.remarks: list[str] = []
+        """What was done otherwise than planned, and why: kept with the run."""
         self._planned: dict[tuple[Request, ...], tuple[Batch, list[Windows]]] = {}
         try:
             with quiet():
                 self.config = AutoConfig.from_pretrained(checkpoint.folder, trust_remote_code=False)
                 self.tokenizer = AutoTokenizer.from_pretrained(checkpoint.tokenizer, trust_remote_code=False)
         except Exception as fault:  # transformers raises many kinds for a broken folder
-            raise ModelError(f"{checkpoint.name}: config or tokenizer cannot be read: {_line(fault)}") from None
+            raise ModelError(f"{checkpoint.name}: config or tokenizer cannot be read: {one_line_of(fault)}") from None
         self.device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
         self.dtype = torch.float32 if self.device == "cpu" else torch.bfloat16
 
@@ -101,7 +103,7 @@ class HfBackend:
         except ModelError:
             raise
         except Exception as fault:  # transformers raises many kinds for broken weights
-            raise ModelError(f"{self.checkpoint.name}: weights cannot be loaded: {_line(fault)}") from None
+            raise ModelError(f"{self.checkpoint.name}: weights cannot be loaded: {one_line_of(fault)}") from None
         return model.eval()
 
     @cached_property
@@ -110,7 +112,7 @@ class HfBackend:
         with quiet():
             decoder = Decoder(self.model, self.eos)
         if decoder.fallback:
-            _log.warning("%s: answers are decoded one at a time (%s)", self.checkpoint.name, decoder.fallback)
+            self._remark(f"answers are decoded one at a time ({decoder.fallback})")
         return decoder
 
     @cached_property
@@ -164,7 +166,9 @@ class HfBackend:
         try:
             text = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
         except Exception as fault:  # templates raise errors of their own, for instance on a role they do not know
-            raise ModelError(f"{self.checkpoint.name}: its chat template refuses the prompt: {_line(fault)}") from None
+            raise ModelError(
+                f"{self.checkpoint.name}: its chat template refuses the prompt: {one_line_of(fault)}"
+            ) from None
         return str(text)
 
     def _planned_choices(self, requests: Sequence[Request]) -> list[list[int]]:
@@ -199,7 +203,7 @@ class HfBackend:
         before, order = self.scorer.fallback, sorted(range(len(batch.indices)), key=batch.indices.__getitem__)
         found = self.scorer.score(batch)
         if self.scorer.fallback and not before:
-            _log.warning("%s: choices are scored the plain way (%s)", self.checkpoint.name, self.scorer.fallback)
+            self._remark(f"choices are scored the plain way ({self.scorer.fallback})")
         scores = iter([found[place] for place in order])
         for request, choices in zip(requests, asked, strict=True):
             tick()
@@ -219,6 +223,10 @@ class HfBackend:
             prompt_tokens=max((len(pair.context) for pair in encoded), default=0),
             truncated_tokens=max((pair.truncated for pair in encoded), default=0),
         )
+
+    def _remark(self, text: str) -> None:
+        _log.warning("%s: %s", self.checkpoint.name, text)
+        self.remarks.append(text)
 
     def _generated(self, requests: Sequence[Request], tick: Tick) -> Iterator[Response]:
         texts = [self.sent(request) for request in requests]
@@ -251,7 +259,3 @@ class HfBackend:
     def _text(self, tokens: list[int]) -> str:
         """Decode an answer; special tokens stay visible, since in an answer they are an error."""
         return str(self.tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False))
-
-
-def _line(fault: BaseException) -> str:
-    return " ".join(f"{type(fault).__name__}: {fault}".split())[:240]

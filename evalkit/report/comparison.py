@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -13,6 +12,7 @@ from rich.text import Text
 
 from evalkit.compare import Comparison, Item
 from evalkit.evaluate import TAG, evaluate
+from evalkit.report.table import empty_table
 from evalkit.report.visible import one_line, visible
 from evalkit.report.wording import headline, p_value, points, sentence, shown_change, shown_interval, stands_out
 from evalkit.report.words import Piece, changed_words
@@ -205,8 +205,4 @@ def _pieces(pieces: Sequence[Piece], style: str, mark: bool) -> Text:
 
 
 def _table(*columns: str) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="dim", show_edge=False)
-    for number, name in enumerate(columns):
-        left = number == 0 or name in ("", "verdict")
-        table.add_column(name, justify="left" if left else "right", no_wrap=number > 0, overflow="fold")
-    return table
+    return empty_table(columns, (columns[0], "", "verdict"))

@@ -5,12 +5,11 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from evalkit.plan import Plan
+from evalkit.report.table import empty_table
 from evalkit.report.visible import one_line
 from evalkit.report.wording import margin
 
@@ -23,9 +22,7 @@ LEGEND = (
 
 def render(plans: Sequence[Plan], *, color: bool = False, width: int = 100) -> str:
     """Return a table with a line per metric and flip rate."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="dim", show_edge=False)
-    for number, name in enumerate(("metric", "items", "flips", "FAIL finds", "margin", "items for it", "passable")):
-        table.add_column(name, justify="right" if number else "left", no_wrap=number > 0)
+    table = empty_table(("metric", "items", "flips", "FAIL finds", "margin", "items for it", "passable"), ("metric",))
     for p in plans:
         interval = f" [{100 * p.flip_interval[0]:.1f}, {100 * p.flip_interval[1]:.1f}]" if p.flip_interval else ""
         table.add_row(

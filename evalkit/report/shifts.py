@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator, Sequence
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -14,6 +13,7 @@ from rich.text import Text
 from evalkit.report.advice import advice
 from evalkit.report.markdown import code, fitted, folded, grid, plain
 from evalkit.report.pick import View, evidence
+from evalkit.report.table import empty_table
 from evalkit.report.terminal import SEVERITY_STYLE, WIDTH, example
 from evalkit.report.visible import one_line
 from evalkit.report.wording import points, shown_change, shown_interval
@@ -105,10 +105,7 @@ def _cells(shift: Shift) -> tuple[str, ...]:
 
 
 def _table(shifts: Sequence[Shift]) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="dim", show_edge=False)
-    for number, name in enumerate(HEADER):
-        left = name in ("error", "severity")
-        table.add_column(name, justify="left" if left else "right", no_wrap=number > 0, overflow="fold")
+    table = empty_table(HEADER, ("error", "severity"))
     for shift in shifts:
         style = {1: "red", -1: "green"}.get(shift.sign, "")
         share, change, *rest, severity = _cells(shift)

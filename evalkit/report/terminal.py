@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich._export_format import CONSOLE_SVG_FORMAT
-from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -17,7 +16,9 @@ from rich.text import Text
 from evalkit.analyze import Analysis, Category, Estimate, analyze, lens_of, tagged
 from evalkit.report.advice import advice
 from evalkit.report.pick import View, evidence, excerpt
+from evalkit.report.table import empty_table
 from evalkit.report.visible import one_line
+from evalkit.report.wording import count
 from evalkit.types import SEVERITY_WEIGHTS, Row, Run, Tag
 
 WIDTH = 100
@@ -63,14 +64,14 @@ def _head(run: Run, found: Analysis) -> list[RenderableType]:
     line = Text()
     line.append(f"{one_line(run.suite)} {one_line(found.primary)} ", "bold")
     line.append(_interval(main.estimate) if main and main.estimate else "not scored", "bold")
-    line.append(f" · {_count(found.answers, 'answer')}, {found.clean} without an error")
+    line.append(f" · {count(found.answers, 'answer')}, {found.clean} without an error")
     if found.categories:
         worst = found.categories[0]
         line.append(f" · {one_line(worst.name)} costs most")
     split = one_line(run.manifest["identity"]["split"])
     about = Text(f"model {one_line(run.model, 60)} · run {one_line(run.id)} · {split}", "dim")
     cut = sum(row.response.truncated_tokens > 0 for row in run.rows)
-    warning = [Text(f"{_count(cut, 'prompt')} cut at the left to fit the model's context", "yellow")] if cut else []
+    warning = [Text(f"{count(cut, 'prompt')} cut at the left to fit the model's context", "yellow")] if cut else []
     return [line, about, *warning]
 
 
@@ -141,7 +142,7 @@ def _category_parts(run: Run, found: Analysis, view: View, mark: bool) -> list[R
 def _heading(category: Category) -> Text:
     text = Text("\n")
     text.append(one_line(category.name), "bold " + SEVERITY_STYLE[category.severity])
-    text.append(f" · {_count(category.answers, 'answer')}, first error of {category.primary}")
+    text.append(f" · {count(category.answers, 'answer')}, first error of {category.primary}")
     if what := advice(category.name):
         text.append(f"\n{what}", "italic")
     return text
@@ -165,7 +166,7 @@ def _unclassified(found: Analysis) -> list[RenderableType]:
     if not found.unclassified:
         return []
     parts: list[RenderableType] = [
-        Text(f"\nwrong, and no error found in it · {_count(len(found.unclassified), 'answer')}", "bold")
+        Text(f"\nwrong, and no error found in it · {count(len(found.unclassified), 'answer')}", "bold")
     ]
     for row in found.unclassified[:3]:
         text = Text(f"{one_line(row.example.id, 40)}  ", "cyan")
@@ -196,11 +197,7 @@ def _slices(found: Analysis, view: View) -> list[RenderableType]:
 
 
 def _table(*columns: str) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="dim", show_edge=False)
-    for number, name in enumerate(columns):
-        left = number == 0 or name in ("severity", "costliest error")
-        table.add_column(name, justify="left" if left else "right")
-    return table
+    return empty_table(columns, (columns[0], "severity", "costliest error"), wrap=True)
 
 
 def _interval(e: Estimate) -> str:
@@ -209,7 +206,3 @@ def _interval(e: Estimate) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

@@ -10,7 +10,7 @@ def headline(verdict: Verdict) -> str:
     """Return the verdict over all gating metrics, in one line."""
     gating = verdict.gating
     named = [c.name for c in gating if c.verdict == verdict.verdict]
-    of = f"{len(named)} of {_count(len(gating), 'gating metric')}"
+    of = f"{len(named)} of {count(len(gating), 'gating metric')}"
     waived = [c.name for c in gating if c.verdict == "WAIVED"]
     names = ", ".join(named)
     text = {
@@ -119,7 +119,7 @@ def _level(verdict: Verdict) -> str:
 
 
 def _adjustment(verdict: Verdict) -> str:
-    return f"Holm, {_count(len(verdict.gating), 'metric')}" if verdict.adjust == "holm" else "not adjusted"
+    return f"Holm, {count(len(verdict.gating), 'metric')}" if verdict.adjust == "holm" else "not adjusted"
 
 
 def _rounded(n: int) -> int:
@@ -128,5 +128,6 @@ def _rounded(n: int) -> int:
     return -(-n // step) * step
 
 
-def _count(n: int, noun: str) -> str:
+def count(n: int, noun: str) -> str:
+    """Return a number with its noun, in the plural unless it is one."""
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

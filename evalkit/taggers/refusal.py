@@ -23,9 +23,10 @@ _ACTS = (
 _CANNOT = (
     r"i(?:['’]m| am)?\s+(?:currently\s+|simply\s+)?(?:"
     r"(?:can(?:not|['’]t| not)|could(?:n['’]t| not)|won['’]t|will not|wouldn['’]t)(?: be able to)? (?:\w+ ){0,2}?"
-    rf"{_ACTS}|(?:unable|not able|not allowed|not permitted|not comfortable) (?:to|with)"
+    rf"{_ACTS}|(?:unable|not able|not allowed|not permitted|not comfortable|not equipped|not qualified) (?:to|with)"
     r"|(?:must|have to) (?:decline|refuse)|decline to"
-    r"|do(?:n['’]t| not) have (?:access|the ability|real-time|(?:any |enough |sufficient )?information))"
+    r"|do(?:n['’]t| not) have (?:access|the (?:ability|capabilit(?:y|ies)|capacity|expertise)|real-time"
+    r"|(?:any |enough |sufficient )?information))"
 )
 _AS_AN_AI = r"as an? (?:ai\b|artificial intelligence|(?:large )?language model|(?:virtual |digital )?assistant)"
 _REFUSES = re.compile(

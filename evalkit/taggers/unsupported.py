@@ -7,6 +7,7 @@ nothing could support an answer and nothing is tagged.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -49,7 +50,7 @@ class Unsupported:
         if not stated:
             return
         given = "\n".join((asked(row), *row.example.target)).lower()
-        alien = [f for key, f in stated.items() if key not in self.supported and key not in given]
+        alien = [f for k, f in stated.items() if k not in self.supported and k not in given and not _standard(f)]
         if not self.identifiers:
             alien = [f for f in alien if f.kind != "identifier"]
         alien.sort(key=lambda f: f.start)
@@ -62,6 +63,12 @@ class Unsupported:
 
 _PLACEHOLDER = re.compile(r"(?<!\w)(?:\[\w{1,60}\](?!\()|<\w{1,60}>|\{\w{1,60}\})")  # [company_name], <your_key>
 _CONFIDENCE = {"URL": 0.7, "version": 0.6, "flag": 0.7, "identifier": 0.5}
+
+
+def _standard(fact: Fact) -> bool:
+    """Return whether a fact is a name in a module that comes with Python: whether it is there is not looked up."""
+    module, dot, _ = fact.text.partition(".")
+    return fact.kind == "identifier" and bool(dot) and module in sys.stdlib_module_names
 
 
 def _claims(text: str) -> Iterator[Fact]:

@@ -117,6 +117,23 @@ def test_a_run_of_choices_resumes_to_the_same_bytes(tiny, suite, tmp_path):
     assert (cut / "rows.jsonl").read_bytes() == (whole / "rows.jsonl").read_bytes()
 
 
+def test_a_run_whose_tree_fails_is_scored_the_plain_way_and_keeps_why(tiny, suite, tmp_path, monkeypatch, caplog):
+    settings = RunSettings(str(tiny), (str(suite),), batch_tokens=16)
+    (whole,) = start(settings, out=tmp_path / "whole")
+
+    def fail(*_):
+        raise RuntimeError("no such mask")
+
+    monkeypatch.setattr("evalkit.backends.tree._sight", fail)
+    (plain,) = start(settings, out=tmp_path / "plain")
+    why = "choices are scored the plain way (tree fails: RuntimeError: no such mask)"
+    assert read_run(plain).manifest["warnings"] == [why]
+    assert f"{tiny}: {why}" in caplog.messages
+    assert "warnings" not in read_run(whole).manifest
+    for a, b in zip(read_run(whole).rows, read_run(plain).rows, strict=True):
+        assert a.response.choice_logprobs == pytest.approx(b.response.choice_logprobs, abs=1e-3)
+
+
 def test_an_unknown_task_is_named_with_a_suggestion():
     with pytest.raises(SuiteError, match=r"lm-eval has no task 'hellaswg'; did you mean 'hellaswag'\?"):
         read_suite("lm_eval:hellaswg")

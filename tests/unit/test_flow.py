@@ -356,3 +356,13 @@ def test_settings_survive_the_manifest_and_another_folder(suite_at, script, tmp_
     assert record["suites"] == [f"{tmp_path}/suites/little", "smoke"]
     assert RunSettings.of(json.loads(json.dumps(record))).record() == record
     assert RunSettings.of({**record, "a field of a later version": 1}).limit == 3
+
+
+def test_a_run_asked_otherwise_than_its_checkpoint_was_trained_warns_and_keeps_the_warning(
+    settings, flaky, tmp_path, caplog
+):
+    flaky.trained_prompt = {"chat": False, "system": "", "template": "{input}!", "hash": "0123", "chat_template": "x"}
+    (folder,) = flow.start(settings, out=tmp_path / "run")
+    (warning,) = read_run(folder).manifest["warnings"]
+    assert warning.startswith("trained with another prompt than suite little asks with; to ask as trained: --set")
+    assert f"{settings.model}: {warning}" in caplog.messages

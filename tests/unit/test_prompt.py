@@ -115,8 +115,7 @@ def test_another_prompt_than_the_trained_one_is_named_with_what_to_set():
     start = "trained with another prompt than suite s asks with; to ask as trained: "
     assert unlike_trained(plain, trained(chat), {}) == start + "--set 'chat=true'"
     assert (
-        unlike_trained(chat, trained(plain), {})
-        == start + """--set 'chat=false' --set 'template="Q: {input}\\\\nA:"'"""
+        unlike_trained(chat, trained(plain), {}) == start + """--set 'chat=false' --set 'template="Q: {input}\\nA:"'"""
     )
 
 

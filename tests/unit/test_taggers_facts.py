@@ -45,6 +45,11 @@ def test_a_claim_of_another_reference_is_supported():
     assert unsupported("Use load_model for it.", "x", references=("call load_model first",)) == []
 
 
+def test_a_name_of_pythons_own_library_needs_no_support():
+    found = unsupported("Call json.load() and then wonder.load_all().", "By a call.")
+    assert [text.rstrip("(") for text in found] == ["wonder.load_all"]
+
+
 def test_where_nothing_could_support_a_claim_nothing_is_said():
     assert unsupported("Use load_model for it.") == []
 

@@ -38,6 +38,8 @@ def row(answer, question="What does the model do with the file?", *targets):
         "Unfortunately, I am unable to answer this.",
         "I don't know the answer.",
         "I’m afraid I can’t do that.",
+        "I'm sorry for any confusion, but as a helper with words, I don't have the capability to give medical advice.",
+        "While I know much, I'm not equipped to handle such a model.",
         "죄송하지만 그 질문에는 답변할 수 없습니다.",
         "죄송합니다. 도와드릴 수 없습니다.",
     ],

@@ -29,6 +29,7 @@ LAYERS = (
     "curve runner",
     "commands",
     "cli",
+    "__main__",
 )
 """A module imports only what stands in an earlier line, or beside it in its own package."""
 LEVEL = {name: level for level, layer in enumerate(LAYERS) for name in layer.split()}
