@@ -70,7 +70,7 @@ def html_safe(value: Any) -> str:
 def mark_changes(records: Sequence[Record], budget: int = WORD_PAIRS) -> int:
     """Add to answers the spans of words that the first checkpoint's answer lacks, and return how many were left out.
 
-    With two checkpoints the first one's answer gets its spans as well.
+    The first one's answer gets the words that the last checkpoint's lacks.
     """
     differing = [(record, column) for record in records for column in _differing(record["answers"])]
     left_out = 0
@@ -82,7 +82,7 @@ def mark_changes(records: Sequence[Record], budget: int = WORD_PAIRS) -> int:
             continue
         budget -= cost
         before, later["changed"] = changed_spans(first["text"], later["text"])
-        if len(record["answers"]) == 2:
+        if column == len(record["answers"]) - 1:
             first["changed"] = before
     return left_out
 
