@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from evalkit.report.board import Board, Part
-from evalkit.report.words import changed_spans
+from evalkit.report.words import changed_spans, equal_pairs
 from evalkit.types import Example, Row
 
 CHUNK = 2_000
 """Items in one chunk: the page stays alive between two."""
 PLAIN_BYTES = 1_000_000
 """Up to so much JSON is written as it is, to be read and searched in the file; more is packed."""
-WORD_PAIRS = 20_000_000
-"""Words of one answer times words of the other that are compared; items that changed come first."""
+EQUAL_PAIRS = 2_000_000
+"""Pairs of equal words, over all pairs of answers, that are looked at: some seconds; items that changed come first."""
 _ESCAPES = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"})
 
 Record = dict[str, Any]
@@ -67,7 +67,7 @@ def html_safe(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).translate(_ESCAPES)
 
 
-def mark_changes(records: Sequence[Record], budget: int = WORD_PAIRS) -> int:
+def mark_changes(records: Sequence[Record], budget: int = EQUAL_PAIRS) -> int:
     """Add to answers the spans of words that the first checkpoint's answer lacks, and return how many were left out.
 
     The first one's answer gets the words that the last checkpoint's lacks.
@@ -76,7 +76,7 @@ def mark_changes(records: Sequence[Record], budget: int = WORD_PAIRS) -> int:
     left_out = 0
     for record, column in sorted(differing, key=lambda pair: _unchanged(*pair)):
         first, later = record["answers"][0], record["answers"][column]
-        cost = (first["text"].count(" ") + 1) * (later["text"].count(" ") + 1)
+        cost = equal_pairs(first["text"], later["text"])
         if cost > budget:
             left_out += 1
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -46,6 +47,12 @@ def changed_spans(before: str, after: str) -> tuple[list[Span], list[Span]]:
     left = [(old[a][0], old[b - 1][1]) for op, a, b, _, _ in blocks if op != "equal" and a < b]
     right = [(new[c][0], new[d - 1][1]) for op, _, _, c, d in blocks if op != "equal" and c < d]
     return _joined(left, before), _joined(right, after)
+
+
+def equal_pairs(before: str, after: str) -> int:
+    """Return how many pairs of equal words two answers have: what comparing them costs, whatever they say."""
+    old, new = (Counter(text[a:b] for a, b in _places(text)) for text in (before, after))
+    return sum(count * new[word] for word, count in old.items())
 
 
 def _blocks(old: Sequence[str], new: Sequence[str]) -> Sequence[Block]:

@@ -286,6 +286,7 @@ def test_marks_stand_where_they_belong_after_characters_beyond_the_basic_plane(t
     assert page.inner_text("#item mark") == "seperate"
 
 
+@pytest.mark.slow
 def test_ten_thousand_items_open_and_filter_at_once(big_runs, measured, tmp_path, watched):
     big_runs(10_000)
     code, _, cpu, _, heavy = measured("report", "base", "cand", "--format", "html", "-o", "r.html")

@@ -178,7 +178,7 @@ def test_words_are_compared_in_changed_items_first_and_the_rest_is_counted():
         return {"answers": [{"text": "a b c"}, {"text": "a d c", "flip": flip}]}
 
     records = [item("unchanged"), item("broken")]
-    assert items.mark_changes(records, budget=10) == 1
+    assert items.mark_changes(records, budget=3) == 1
     assert "changed" not in records[0]["answers"][1]
     assert records[1]["answers"][1]["changed"] == [(2, 3)]
 
