@@ -7,7 +7,7 @@ import re
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalkit.cli import call
@@ -33,11 +33,13 @@ def test_a_number_and_a_plain_text_stay_as_they_are(text):
     assert export.cell(text) == text
 
 
+@settings(deadline=None)
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_every_number_is_exported_exactly(number):
     assert float(export.cell(number)) == number
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_no_exported_text_begins_like_a_formula_unless_it_is_a_number(text):
     shown = export.cell(text)

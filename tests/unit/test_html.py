@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalkit.cli import call
@@ -20,6 +20,7 @@ from evalkit.types import Example, Response, Row, Score, Tag
 
 RIGHT, WRONG = "LoRA trains small matrices.", "LoRA freezes all matrices."
 NUMBERS = st.floats(-1e6, 1e6)
+quick = settings(deadline=None)
 
 
 class Reader(HTMLParser):
@@ -183,6 +184,7 @@ def test_words_are_compared_in_changed_items_first_and_the_rest_is_counted():
     assert records[1]["answers"][1]["changed"] == [(2, 3)]
 
 
+@quick
 @given(st.text(), st.text())
 def test_what_is_not_marked_as_changed_is_equal(before, after):
     def kept(text, spans):
@@ -193,6 +195,7 @@ def test_what_is_not_marked_as_changed_is_equal(before, after):
     assert kept(before, left) == kept(after, right)
 
 
+@quick
 @given(
     st.recursive(
         st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
@@ -204,6 +207,7 @@ def test_embedded_json_holds_no_sign_of_html_and_reads_back(value):
     assert json.loads(text) == value
 
 
+@quick
 @given(st.lists(st.lists(st.floats(0, 1e5)), min_size=1, max_size=3))
 def test_a_histogram_counts_every_value_once(series):
     edges = charts.length_edges([value for values in series for value in values])
@@ -212,6 +216,7 @@ def test_a_histogram_counts_every_value_once(series):
     assert len(bins) <= 2 * charts.BINS
 
 
+@quick
 @given(NUMBERS, NUMBERS, st.lists(NUMBERS, min_size=2))
 def test_a_scale_keeps_the_order_and_stays_in_its_cell(low, high, values):
     places = [charts.Scale(low, high).at(value) for value in sorted(values)]
@@ -219,6 +224,7 @@ def test_a_scale_keeps_the_order_and_stays_in_its_cell(low, high, values):
     assert all(a <= b for a, b in pairwise(places))
 
 
+@quick
 @given(st.lists(NUMBERS))
 def test_no_change_stands_in_the_middle_of_a_forest(ends):
     assert charts.around_zero(ends).at(0) == 50

@@ -116,10 +116,6 @@
     const names = about.checkpoints.map((name, i) => [String(i), `${i + 1} ${line(name, 40)}`]);
     choices("suite", [["", "all"], ...Object.keys(about.primary).map((suite) => [suite, line(suite, 40)])]);
     choices("in", names);
-    if (filters.elements.in) {
-      const latest = filters.elements.in.options[last];
-      latest.defaultSelected = latest.selected = true;
-    }
     const flips = columns.slice(1).flatMap((column) => ["broken", "fixed", "unchanged"].map((flip) =>
       [`${column}:${flip}`, columns.length > 2 ? `${flip} in ${column + 1}` : flip]));
     choices("flip", [["", "all"], ...flips]);
@@ -128,6 +124,13 @@
     choices("score", [["", "all"], ["right", "right (50 or more)"], ["wrong", "wrong (below 50)"],
       ["unscored", "not scored"], ["failed", "failed request"]]);
     choices("sort", Object.entries(SORTS).map(([key, [text]]) => [key, text]));
+    clear();
+  }
+
+  const untouched = (field) => (field.name === "in" ? String(last) : field.name === "sort" ? "order" : "");
+
+  function clear() {
+    for (const field of filters.elements) if (field.name) field.value = untouched(field);
   }
 
   const chosen = (name, otherwise = "") => filters.elements[name]?.value ?? otherwise;
@@ -167,8 +170,7 @@
   function fragment(item) {
     const state = new URLSearchParams();
     for (const field of filters.elements) {
-      const first = field.name === "in" ? String(last) : field.name === "sort" ? "order" : "";
-      if (field.name && field.value !== first) state.set(field.name, field.value);
+      if (field.name && field.value !== untouched(field)) state.set(field.name, field.value);
     }
     if (item) state.set("item", keyOf(item));
     const text = state.toString();
@@ -366,9 +368,9 @@
 
   function readFragment() {
     const [place, query] = location.hash.split(/\?(.*)/s);
-    if (place !== "#items") return;
-    const state = new URLSearchParams(query ?? "");
-    filters.reset();
+    if (place !== "#items" || query === undefined) return;
+    const state = new URLSearchParams(query);
+    clear();
     for (const [name, value] of state) if (filters.elements[name]) filters.elements[name].value = value;
     select();
     const key = state.get("item");
@@ -376,14 +378,19 @@
     if (item) openItem(item);
     else {
       if (dialog.open) dialog.close();
-      if (query !== undefined) $("items").scrollIntoView();
+      $("items").scrollIntoView();
     }
   }
 
   function listen() {
     filters.addEventListener("input", () => { select(); history.replaceState(null, "", fragment(null)); });
     filters.addEventListener("submit", (event) => event.preventDefault());
-    filters.addEventListener("reset", () => setTimeout(() => { select(); history.replaceState(null, "", fragment(null)); }));
+    filters.addEventListener("reset", (event) => {
+      event.preventDefault();
+      clear();
+      select();
+      history.replaceState(null, "", fragment(null));
+    });
     $("list").addEventListener("click", (event) => {
       const link = event.target.closest("a[data-key]");
       if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
