@@ -15,6 +15,8 @@ COMMANDS: Table = {
     "plan": ("trainkit.commands.plan:plan", "Say what fits on which device, and how long it takes."),
     "sft": ("trainkit.commands.sft:sft", "Fine-tune a model, whole or by LoRA, into a checkpoint."),
     "merge": ("trainkit.commands.merge:merge", "Merge a LoRA checkpoint into a plain one."),
+    "curate": ("trainkit.commands.curate:curate", "Name the training rows behind errors, and plan edits."),
+    "loop": ("trainkit.commands.loop:loop", "Retrain on the planned edits, and on random ones, and compare."),
     "curve": ("trainkit.commands.curve:curve", "Measure quality against the amount of data."),
 }
 

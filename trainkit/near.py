@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 NEAR = 0.8
 """Jaccard similarity from which two texts are near duplicates."""
@@ -19,20 +19,62 @@ WIDTH = 4
 
 def near_pairs(left: Mapping[str, str], right: Mapping[str, str], near: float = NEAR) -> list[tuple[str, str, float]]:
     """Return (name in left, name in right, similarity) of every near duplicate, the most similar first."""
-    ours = {name: shingles(text) for name, text in left.items()}
-    theirs = {name: shingles(text) for name, text in right.items()}
+    ours, theirs = ({name: shingles(text) for name, text in side.items()} for side in (left, right))
     rarity = Counter(s for found in (*ours.values(), *theirs.values()) for s in found)
-    index: dict[str, list[str]] = defaultdict(list)
+    index: Index = defaultdict(list)
     for name, found in theirs.items():
-        for shingle in _prefix(found, rarity, near):
-            index[shingle].append(name)
-    pairs = []
-    for name, found in ours.items():
-        for other in {n for shingle in _prefix(found, rarity, near) for n in index.get(shingle, ())}:
-            similarity = len(found & theirs[other]) / len(found | theirs[other])
-            if similarity >= near:
-                pairs.append((name, other, similarity))
+        _add(index, name, _prefix(found, rarity, near))
+    pairs = [
+        (name, other, similarity)
+        for name, found in ours.items()
+        for other, similarity in _alike(found, _prefix(found, rarity, near), index, theirs, near)
+    ]
     return sorted(pairs, key=lambda pair: (-pair[2], pair[0], pair[1]))
+
+
+def near_within(texts: Mapping[str, str], near: float = NEAR) -> list[tuple[str, str, float]]:
+    """Return (earlier name, later name, similarity) of the near duplicates in one set, the most similar first."""
+    sets = {name: shingles(text) for name, text in texts.items()}
+    rarity = Counter(s for found in sets.values() for s in found)
+    index: Index = defaultdict(list)
+    pairs = []
+    for name, found in sets.items():
+        prefix = _prefix(found, rarity, near)
+        pairs += [(other, name, similarity) for other, similarity in _alike(found, prefix, index, sets, near)]
+        _add(index, name, prefix)
+    return sorted(pairs, key=lambda pair: (-pair[2], pair[0], pair[1]))
+
+
+Index = dict[str, list[tuple[str, int]]]
+"""Shingle -> (text that has it among its rarest, its place there)."""
+
+
+def _add(index: Index, name: str, prefix: Sequence[str]) -> None:
+    for place, shingle in enumerate(prefix):
+        index[shingle].append((name, place))
+
+
+def _alike(
+    found: frozenset[str], prefix: Sequence[str], index: Index, sets: Mapping[str, frozenset[str]], near: float
+) -> Iterator[tuple[str, float]]:
+    """Yield (name, similarity) of the indexed sets that are near one.
+
+    Where two sets first meet bounds what they can still share (positional filtering; Xiao et al. 2008): most meet too
+    late to be near, and are not compared.
+    """
+    size, met = len(found), set[str]()
+    for place, shingle in enumerate(prefix):
+        for name, there in index.get(shingle, ()):
+            if name in met:
+                continue
+            met.add(name)
+            other = sets[name]
+            least = near / (1 + near) * (size + len(other)) - 1e-9
+            if min(size - place, len(other) - there) < least:
+                continue
+            shared = len(found & other)
+            if shared >= least:
+                yield name, shared / (size + len(other) - shared)
 
 
 def shingles(text: str) -> frozenset[str]:

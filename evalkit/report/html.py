@@ -16,14 +16,14 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from evalkit.analyze import Estimate
+from evalkit.analyze import Estimate, tagged
 from evalkit.policy import Policy
 from evalkit.report import charts, wording
 from evalkit.report.advice import advice
 from evalkit.report.board import Board, Part, board_of
 from evalkit.report.charts import Bin, Scale
 from evalkit.report.items import html_safe, items_of
-from evalkit.report.pick import View, evidence, excerpt
+from evalkit.report.pick import View, evidence, excerpt, remarks
 from evalkit.report.visible import one_line
 from evalkit.types import SEVERITY_WEIGHTS, Row, Run
 from evalkit.verdict import Check
@@ -87,6 +87,7 @@ def _about(board: Board) -> dict[str, Any]:
         "checkpoints": [checkpoint.name for checkpoint in board.checkpoints],
         "primary": {part.suite: part.primary for part in board.parts},
         "severity": dict(SEVERITY_WEIGHTS),
+        "tagged": {part.suite: any(run is not None and tagged(run) for run in part.runs) for part in board.parts},
     }
 
 
@@ -159,11 +160,13 @@ def _templates() -> Environment:
         "advice": advice,
         "turned": turned,
         "stands_out": wording.stands_out,
+        "remarks": remarks,
+        "tagged": tagged,
     }
     environment.filters.update(filters)
     environment.globals.update(
-        headline=wording.headline, sentence=wording.sentence, evidence=evidence, excerpt=excerpt, forest=forest,
-        distributions=distributions, unit=charts.SHARE, most_slices=SLICES,
+        count=wording.count, headline=wording.headline, sentence=wording.sentence, evidence=evidence,
+        excerpt=excerpt, forest=forest, distributions=distributions, unit=charts.SHARE, most_slices=SLICES,
         box={"width": charts.WIDTH, "height": charts.HEIGHT, "left": charts.LEFT},
     )  # fmt: skip
     return environment

@@ -9,6 +9,7 @@ from evalkit.analyze import Analysis, Category, Estimate, analyze, lens_of, tagg
 from evalkit.report.advice import advice
 from evalkit.report.pick import Excerpt, View, evidence, excerpt
 from evalkit.report.visible import one_line
+from evalkit.report.wording import count
 from evalkit.types import Run
 
 SLICES = 30
@@ -54,7 +55,7 @@ def fitted(parts: Iterable[Sequence[str]], limit: int = LIMIT) -> str:
             left_out += 1
         else:
             kept.append(text)
-    note = f"\n{left_out} more parts are left out, to keep this short.\n" if left_out else ""
+    note = f"\n{count(left_out, 'part')} left out, to keep this short.\n" if left_out else ""
     return "".join(kept) + note
 
 

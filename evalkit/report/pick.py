@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from evalkit.report.visible import visible
-from evalkit.types import SEVERITY_WEIGHTS, Row, Tag
+from evalkit.report.visible import one_line, visible
+from evalkit.report.wording import count as counted
+from evalkit.types import SEVERITY_WEIGHTS, Row, Run, Tag
 
 BEFORE, INSIDE, AFTER = 70, 160, 70
 """Characters shown before, inside and after the evidence."""
@@ -74,3 +75,10 @@ def _clarity(tag: Tag) -> tuple[float, float]:
 def _flat(text: str) -> str:
     """Return visible text with line breaks shown as a sign, so that an excerpt keeps to its lines."""
     return visible(text).replace("\n", "⏎").replace("\t", " ")
+
+
+def remarks(run: Run) -> list[str]:
+    """Return what a reader must know of how the answers were made, a line each."""
+    cut = sum(row.response.truncated_tokens > 0 for row in run.rows)
+    prompts = [f"{counted(cut, 'prompt')} cut at the left to fit the model's context"] if cut else []
+    return [*prompts, *(one_line(warning) for warning in run.manifest.get("warnings", ()))]

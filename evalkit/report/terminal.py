@@ -15,7 +15,7 @@ from rich.text import Text
 
 from evalkit.analyze import Analysis, Category, Estimate, analyze, lens_of, tagged
 from evalkit.report.advice import advice
-from evalkit.report.pick import View, evidence, excerpt
+from evalkit.report.pick import View, evidence, excerpt, remarks
 from evalkit.report.table import empty_table
 from evalkit.report.visible import one_line
 from evalkit.report.wording import count
@@ -64,15 +64,14 @@ def _head(run: Run, found: Analysis) -> list[RenderableType]:
     line = Text()
     line.append(f"{one_line(run.suite)} {one_line(found.primary)} ", "bold")
     line.append(_interval(main.estimate) if main and main.estimate else "not scored", "bold")
-    line.append(f" · {count(found.answers, 'answer')}, {found.clean} without an error")
+    line.append(f" · {count(found.answers, 'answer')}")
+    line.append(f", {found.clean} without an error" if tagged(run) else "")
     if found.categories:
         worst = found.categories[0]
         line.append(f" · {one_line(worst.name)} costs most")
     split = one_line(run.manifest["identity"]["split"])
     about = Text(f"model {one_line(run.model, 60)} · run {one_line(run.id)} · {split}", "dim")
-    cut = sum(row.response.truncated_tokens > 0 for row in run.rows)
-    warning = [Text(f"{count(cut, 'prompt')} cut at the left to fit the model's context", "yellow")] if cut else []
-    return [line, about, *warning]
+    return [line, about, *(Text(remark, "yellow") for remark in remarks(run))]
 
 
 def _metrics(found: Analysis) -> Table:

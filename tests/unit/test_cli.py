@@ -19,7 +19,7 @@ from evalkit.program import Terminated
 HEAVY = ("torch", "transformers", "datasets", "lm_eval", "pandas", "peft", "scipy")
 EVALKIT = (sys.executable, "-c", "from evalkit.cli import main; main()")
 REPORT = """\
-little exact 1.000 [0.722, 1.000] · 10 answers, 10 without an error
+little exact 1.000 [0.722, 1.000] · 10 answers
 model {model} · run run · held_out
 
 metric     mean   95 % interval   scored   not scored   failed requests

@@ -160,8 +160,17 @@ def test_many_items_are_packed(make_run, make_row):
 
 def test_a_run_without_answers_has_a_page(make_run, make_row):
     page = html.render(make_run([make_row("q0", error="down", value=None)]))
-    assert "1 failed requests" in Reader(page).text
+    assert "0 answers, 0 without an error, 1 failed request" in Reader(page).text
     assert embedded(page)[0]["answers"][0]["error"] == "down"
+
+
+def test_a_page_says_nothing_of_errors_where_none_were_looked_for(make_run, make_row):
+    run = make_run([make_row("q0", value=0.0)])
+    untagged = replace(run, manifest={**run.manifest, "identity": {**run.manifest["identity"], "taggers": "[]"}})
+    text = Reader(html.render(untagged)).text
+    assert "No tagger looked for errors." in text
+    assert "without an error" not in text
+    assert "no error was found" not in text
 
 
 def test_choices_and_chats_are_kept(make_run):

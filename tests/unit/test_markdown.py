@@ -7,7 +7,7 @@ from evalkit.types import Tag
 
 def test_parts_that_do_not_fit_are_left_out_and_counted():
     text = markdown.fitted([["head"], ["a" * 50], ["b" * 500], ["c" * 50]], limit=300)
-    assert text == "head\n" + "a" * 50 + "\n" + "c" * 50 + "\n\n1 more parts are left out, to keep this short.\n"
+    assert text == "head\n" + "a" * 50 + "\n" + "c" * 50 + "\n\n1 part left out, to keep this short.\n"
 
 
 def test_the_first_part_is_always_there():

@@ -16,7 +16,7 @@ from trainkit.cli import COMMANDS, call
 from trainkit.settings import SftSettings
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ("torch", "transformers", "datasets", "lm_eval", "pandas", "peft", "scipy", "matplotlib")
+HEAVY = ("torch", "transformers", "datasets", "lm_eval", "pandas", "peft", "scipy", "sklearn", "matplotlib")
 LAYERS = (
     "errors",
     "config ledger template dataset near plot batches shapes",
@@ -25,8 +25,9 @@ LAYERS = (
     "intake lora",
     "trainer measure prepare",
     "fit forecast probe merge",
-    "sft",
-    "curve runner",
+    "sft curate",
+    "looped",
+    "curve runner loop",
     "commands",
     "cli",
     "__main__",
@@ -108,7 +109,7 @@ def test_every_command_and_flag_has_help(name):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_and_flag_is_documented(name):
-    text = (ROOT / "docs/trainkit.md").read_text(encoding="utf-8")
+    text = "".join((ROOT / "docs" / page).read_text(encoding="utf-8") for page in ("trainkit.md", "curate.md"))
     assert f"trainkit {name}" in text
     for option in load(COMMANDS[name][0]).params:
         if isinstance(option, click.Option):

@@ -13,7 +13,7 @@ from trainkit.dataset import TrainRow, content_key, read_rows, row_of, split_row
 from trainkit.errors import BadRow, TrainError
 from trainkit.formats import WITH_INPUT, WITHOUT_INPUT, hydrated, pair_of, paragraphs, rows_of
 from trainkit.ledger import Ledger
-from trainkit.near import near_pairs, shingles
+from trainkit.near import near_pairs, near_within, shingles
 from trainkit.prepare import PrepareSettings, prepare, split
 
 QA = {"id": "a", "question": "Why?", "answer": "So."}
@@ -142,6 +142,9 @@ def test_near_duplicates_are_those_that_comparing_every_pair_finds():
     want = {(a, b) for a in left for b in right if jaccard(left[a], right[b]) >= 0.8}
     assert {(a, b) for a, b, _ in near_pairs(left, right)} == want
     assert want
+    names = list(texts)
+    every = {(a, b) for i, a in enumerate(names) for b in names[i + 1 :] if jaccard(texts[a], texts[b]) >= 0.8}
+    assert {(a, b) for a, b, _ in near_within(texts)} == every
 
 
 def test_alpacas_two_templates_are_those_of_the_seed():

@@ -256,13 +256,13 @@
     return list;
   }
 
-  function tagsOf(answer) {
+  function tagsOf(answer, looked) {
     const list = element("ul", { class: "tags" });
     for (const tag of answer.tags ?? []) {
       list.append(element("li", {}, element("strong", { class: tag.severity }, line(tag.category, 60)),
         ` ${tag.severity}, confidence ${tag.confidence.toFixed(2)}: `, element("bdi", {}, line(tag.why, 300))));
     }
-    return answer.tags ? list : element("p", { class: "dim" }, "no error found");
+    return answer.tags ? list : element("p", { class: "dim" }, looked ? "no error found" : "no tagger looked for errors");
   }
 
   function answerBox(item, i) {
@@ -273,7 +273,7 @@
     if (!answer) return box.append(element("p", { class: "dim" }, "not asked")), box;
     if (answer.error !== undefined) return box.append(element("p", { class: "note" }, `request failed: ${line(answer.error, 300)}`)), box;
     const tokens = answer.tokens === null ? "" : `${answer.tokens} tokens, `;
-    box.append(marked(answer), element("p", { class: "dim" }, `${tokens}ended by ${answer.finish}`), scoresOf(answer), tagsOf(answer));
+    box.append(marked(answer), element("p", { class: "dim" }, `${tokens}ended by ${answer.finish}`), scoresOf(answer), tagsOf(answer, about.tagged[item.suite]));
     return box;
   }
 
