@@ -1,4 +1,4 @@
-"""Rows and responses as JSON records and back: the one place that knows the layout of rows.jsonl. Pure."""
+"""Rows and responses as JSON and back: the one place that knows the layout of rows.jsonl and of tables. Pure."""
 
 from __future__ import annotations
 
@@ -59,6 +59,24 @@ def row_of(record: Mapping[str, Any]) -> Row:
         tags=tuple([_tag(tag) for tag in record["tags"]]),
         primary=record["primary"],
     )
+
+
+def flat_record(row: Row) -> dict[str, Any]:
+    """Return a row as one flat record for tables: id, trial, question, answer, target, scores, tags, primary, meta."""
+    return {
+        "id": row.example.id,
+        "trial": row.trial,
+        "question": row.example.question,
+        "answer": row.response.text,
+        "target": list(row.example.target),
+        "finish": row.response.finish,
+        "error": row.response.error,
+        "tokens": row.response.tokens,
+        **{score.name: score.value for score in row.scores},
+        "tags": [tag.category for tag in row.tags],
+        "primary": row.primary,
+        **{f"meta.{key}": value for key, value in row.example.meta.items()},
+    }
 
 
 def _score(record: Mapping[str, Any]) -> Score:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import io
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from evalkit.types import Row, Run
+from evalkit.codec import flat_record
+from evalkit.jsonl import dump
+from evalkit.types import Run
 
 
 def frame_of(run: Run) -> pd.DataFrame:
     """Return a data frame with a row an item: id, trial, question, answer, target, scores, tags, primary, meta."""
-    return pd.DataFrame([_record(row) for row in run.rows])
+    return pd.DataFrame([flat_record(row) for row in run.rows])
 
 
 def parquet_rows(path: Path) -> Iterator[Mapping[str, Any]]:
@@ -21,18 +24,12 @@ def parquet_rows(path: Path) -> Iterator[Mapping[str, Any]]:
     yield from pd.read_parquet(path).to_dict(orient="records")  # type: ignore[misc]  # keys are column names
 
 
-def _record(row: Row) -> dict[str, Any]:
-    return {
-        "id": row.example.id,
-        "trial": row.trial,
-        "question": row.example.question,
-        "answer": row.response.text,
-        "target": list(row.example.target),
-        "finish": row.response.finish,
-        "error": row.response.error,
-        "tokens": row.response.tokens,
-        **{score.name: score.value for score in row.scores},
-        "tags": [tag.category for tag in row.tags],
-        "primary": row.primary,
-        **{f"meta.{key}": value for key, value in row.example.meta.items()},
-    }
+def parquet_of(records: Sequence[Mapping[str, Any]]) -> bytes:
+    """Return records as a Parquet file; a column of values that differ in type is written as text."""
+    frame, file = pd.DataFrame(records), io.BytesIO()
+    for name in frame.columns:
+        kinds = {type(value) for value in frame[name] if value is not None and value == value}
+        if len(kinds - {int, float}) > (0 if kinds & {int, float} else 1) or kinds & {dict}:
+            frame[name] = [None if value is None else dump(value) for value in frame[name]]
+    frame.to_parquet(file, index=False)
+    return file.getvalue()

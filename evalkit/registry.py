@@ -46,6 +46,10 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "md": "evalkit.report.markdown:render",
         "json": "evalkit.report.json:render",
         "svg": "evalkit.report.terminal:render_svg",
+        "html": "evalkit.report.html:render",
+        "csv": "evalkit.report.export:csv",
+        "jsonl": "evalkit.report.export:jsonl",
+        "parquet": "evalkit.report.export:parquet",
     },
 }
 

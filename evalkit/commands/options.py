@@ -81,14 +81,18 @@ def colored() -> bool:
     return sys.stdout.isatty()
 
 
-def emit(text: str, output: str | None) -> None:
+def emit(text: str | bytes, output: str | None) -> None:
     """Write a report to a file, whole or not at all, or to stdout as it is.
 
     A reader of stdout that has gone away changes no exit code: what follows is written to nowhere.
     """
+    content = text if isinstance(text, bytes) else text.encode()
     if output is None:
         try:
-            sys.stdout.write(text)
+            if isinstance(text, bytes):
+                sys.stdout.buffer.write(text)
+            else:
+                sys.stdout.write(text)
             sys.stdout.flush()
         except OSError as fault:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -98,8 +102,8 @@ def emit(text: str, output: str | None) -> None:
     path = Path(output)
     try:
         if path.exists() and not path.is_file():  # a device or a pipe is written to, never replaced
-            path.write_bytes(text.encode())
+            path.write_bytes(content)
         else:
-            write_atomic(path.resolve(), [text.encode()])
+            write_atomic(path.resolve(), [content])
     except OSError as fault:
         raise EvalkitError(f"{output}: cannot be written: {fault.strerror}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -11,14 +12,22 @@ from evalkit.compare import compare_runs
 from evalkit.errors import EvalkitError
 from evalkit.evaluate import evaluate
 from evalkit.jsonl import collector_paused
-from evalkit.record import read_run
-from evalkit.registry import did_you_mean, lookup
+from evalkit.record import read_run, run_folders
+from evalkit.registry import did_you_mean, load, lookup
 from evalkit.report import comparison, gate_json, gate_markdown, shifts, terminal
+from evalkit.report.markdown import fitted
 from evalkit.report.pick import View
 from evalkit.shift import shifts_of
 from evalkit.types import Run
 
 OF_TWO = ("terminal", "md", "json")
+TABLES = {
+    "csv": "evalkit.report.export:csv_of",
+    "jsonl": "evalkit.report.export:jsonl_of",
+    "parquet": "evalkit.report.export:parquet_of",
+}
+"""Formats that take the rows of any number of runs."""
+OF_MANY = ("html", *TABLES)
 severity = click.option(
     "--severity",
     "costs",
@@ -31,23 +40,42 @@ severity = click.option(
 @click.command()
 @click.argument("run")
 @click.argument("run2", required=False)
-@click.option("--format", "form", default="terminal", help="terminal, md, json or svg (one run).  [default: terminal]")
+@click.argument("more", nargs=-1, metavar="[RUN3]...")
+@click.option(
+    "--format",
+    "form",
+    default="terminal",
+    help="terminal, md, json, svg (one run), html, csv, jsonl or parquet.  [default: terminal]",
+)
 @click.option("-o", "--output", metavar="FILE", help="Write to FILE instead of stdout.")
 @click.option("--examples", type=click.IntRange(0), default=3, help="Answers shown per category.", show_default=True)
 @severity
-def report(run: str, run2: str | None, form: str, output: str | None, examples: int, costs: tuple[str, ...]) -> None:
+def report(
+    run: str,
+    run2: str | None,
+    more: tuple[str, ...],
+    form: str,
+    output: str | None,
+    examples: int,
+    costs: tuple[str, ...],
+) -> None:
     """Write the report of RUN, or how RUN2 differs from it.
 
     Of two runs, json is the gate's verdict. Runs that were asked by different prompts are only shown side by side.
+    html shows any number of checkpoints, the first being the baseline; each is a run or a folder of runs, a suite each.
     """
-    view, render, color = View(examples=examples, costs=costs_of(costs)), lookup("reports", form), False
-    if form == "terminal" and output is None:
-        color = colored()
-    if run2 is None:
+    view, render, given = View(examples=examples, costs=costs_of(costs)), lookup("reports", form), [run, run2, *more]
+    color = colored() if form == "terminal" and output is None else False
+    if form in OF_MANY:
+        with collector_paused():
+            emit(_of_many([each for each in given if each], form, view), output)
+    elif run2 is None:
         emit(render(read_run(run), view, **({"color": color} if form == "terminal" else {})), output)
-        return
-    with collector_paused():
-        emit(_of_two(read_run(run), read_run(run2), form, view, color=color), output)
+    elif more:
+        raise EvalkitError(f"--format {form} shows at most two runs; for more give one of {', '.join(OF_MANY)}")
+    else:
+        with collector_paused():
+            emit(_of_two(read_run(run), read_run(run2), form, view, color=color), output)
 
 
 @click.command()
@@ -88,10 +116,19 @@ def _refuse_unknown(given: str, runs: list[Run], view: View) -> None:
         raise EvalkitError(f"no answer of {given} has {view.slice_key!r} in its meta{hint}")
 
 
+def _of_many(given: list[str], form: str, view: View) -> str | bytes:
+    """Return the page or the table of any number of checkpoints, each a run or a folder of runs."""
+    columns = [[read_run(folder) for folder in run_folders(Path(each)) or [Path(each)]] for each in given]
+    if form == "html":
+        return str(load("evalkit.report.html:render_all")(columns, view, policy_of(None)))
+    table: str | bytes = load(TABLES[form])([run for column in columns for run in column])
+    return table
+
+
 def _of_two(before: Run, after: Run, form: str, view: View, *, color: bool) -> str:
     """Return the comparison of two runs; where the prompts differ nothing is judged, and only errors are shown."""
     if form not in OF_TWO:
-        raise EvalkitError(f"--format {form} shows one run; for two give one of {', '.join(OF_TWO)}")
+        raise EvalkitError(f"--format {form} shows one run; for two give one of {', '.join((*OF_TWO, *OF_MANY))}")
     pair = compare_runs(before, after, tolerate=() if form == "json" else ("template",))
     side_by_side = shifts_of(before, after, view.costs) if form != "json" else None
     if pair.unlike and side_by_side:
@@ -100,6 +137,6 @@ def _of_two(before: Run, after: Run, form: str, view: View, *, color: bool) -> s
     if side_by_side is None:
         return gate_json.render(verdict)
     if form == "md":
-        errors = shifts.markdown(side_by_side, view)
-        return f"{gate_markdown.render(verdict, [pair], examples=view.examples)}\n{errors}"
+        judged = gate_markdown.parts(verdict, [pair], examples=view.examples)
+        return fitted([*judged, [""], *shifts.parts(side_by_side, view)])
     return comparison.render_gate(verdict, [pair], color=color, examples=view.examples)

@@ -12,10 +12,9 @@ from rich.text import Text
 
 from evalkit.compare import Comparison, Item
 from evalkit.evaluate import TAG, evaluate
-from evalkit.gate import WATCH_RATE
 from evalkit.report.table import empty_table
 from evalkit.report.visible import one_line, visible
-from evalkit.report.wording import headline, p_value, points, sentence, shown_change, shown_interval
+from evalkit.report.wording import headline, p_value, points, sentence, shown_change, shown_interval, stands_out
 from evalkit.report.words import Piece, changed_words
 from evalkit.types import Row
 from evalkit.verdict import Check, Verdict
@@ -120,11 +119,7 @@ def _outcome(check: Check) -> Text:
         return Text("not scored", "dim")
     if check.role == "gate" or check.verdict == "ERROR":
         return Text(check.verdict, STYLE[check.verdict])
-    return Text("fell", "red") if _stands_out(check) else Text("watched", "dim")
-
-
-def _stands_out(check: Check) -> bool:
-    return check.p_adj is not None and check.p_adj <= WATCH_RATE
+    return Text("fell", "red") if stands_out(check) else Text("watched", "dim")
 
 
 def _errors(checks: Sequence[Check]) -> list[RenderableType]:
@@ -136,7 +131,7 @@ def _errors(checks: Sequence[Check]) -> list[RenderableType]:
         return []
     table = _table("error", "share, %", "change", "95 % interval", "new in", "gone", "adj. p", "")
     for c in moved:
-        outcome = _outcome(c) if c.role == "gate" else Text("grew", "red") if _stands_out(c) else Text("")
+        outcome = _outcome(c) if c.role == "gate" else Text("grew", "red") if stands_out(c) else Text("")
         table.add_row(
             Text(one_line(c.metric.removeprefix(TAG), 24), "bold"), f"{points(c.baseline)} -> {points(c.candidate)}",
             shown_change(c), shown_interval(c), str(c.broken), str(c.fixed), p_value(c.p_adj), outcome,
@@ -156,7 +151,7 @@ def _slices(checks: Sequence[Check]) -> list[RenderableType]:
         table.add_row(
             one_line(c.metric.split("[", 1)[1].removesuffix("]"), 40),
             str(c.n), points(c.baseline), points(c.candidate),
-            shown_change(c), shown_interval(c), Text("fell", "red") if _stands_out(c) else "",
+            shown_change(c), shown_interval(c), Text("fell", "red") if stands_out(c) else "",
         )  # fmt: skip
     return [Text("\nslices that fell most", "bold"), table]
 

@@ -7,29 +7,38 @@ from collections.abc import Sequence
 from evalkit.compare import Comparison, Item
 from evalkit.evaluate import TAG
 from evalkit.gate import WATCH_RATE
-from evalkit.report.markdown import code, grid, plain
+from evalkit.report.markdown import code, fitted, folded, grid, plain
 from evalkit.report.visible import visible
-from evalkit.report.wording import headline, margin, p_value, points, sentence, shown_change, shown_interval
+from evalkit.report.wording import headline, margin, p_value, points, sentence, shown_change, shown_interval, stands_out
 from evalkit.verdict import Check, Verdict
 
 SIGN = {"PASS": "✅", "FAIL": "❌", "ERROR": "❌", "INCONCLUSIVE": "⚠️", "WAIVED": "⏭️"}
 
+WATCHED = 30
+"""Watched metrics shown that got worse."""
+
 
 def render(verdict: Verdict, comparisons: Sequence[Comparison] = (), *, examples: int = 5) -> str:
     """Return the verdict, a table of gating metrics, what else moved, and broken items with both answers."""
+    return fitted(parts(verdict, comparisons, examples=examples))
+
+
+def parts(verdict: Verdict, comparisons: Sequence[Comparison] = (), *, examples: int = 5) -> list[list[str]]:
+    """Return the same as parts, of which a short report may leave out the later ones."""
     lines = [f"## {SIGN[verdict.verdict]} {_plain(headline(verdict))}", ""]
     lines += [f"- {_plain(sentence(c, verdict))}" for c in verdict.gating if c.verdict != "PASS"]
-    lines += ["", *_table(verdict.gating)]
-    moved = [c for c in verdict.watched if c.p_adj is not None and c.p_adj <= WATCH_RATE]
+    found = [[*lines, "", *_table(verdict.gating)]]
+    moved = [c for c in verdict.watched if stands_out(c)]
     if moved:
-        lines += ["", f"Watched, and got worse (false alarms at most {WATCH_RATE:.0%} of these):", "", *_table(moved)]
-    for comparison in comparisons:
-        lines += _broken(comparison, examples)
-    lines += ["", *(f"> {_plain(note)}" for note in verdict.notes)] if verdict.notes else []
+        shown = sorted(moved, key=lambda c: c.p_adj or 0.0)[:WATCHED] if len(moved) > WATCHED else moved
+        more = f", the {WATCHED} surest of {len(moved)}" if len(moved) > WATCHED else ""
+        title = f"Watched, and got worse (false alarms at most {WATCH_RATE:.0%} of these{more}):"
+        found.append(["", title, "", *_table(shown)])
+    found += [broken for comparison in comparisons if (broken := _broken(comparison, examples))]
     about = f"Baseline {code(verdict.baseline)}, candidate {code(verdict.candidate)}"
     about += f", anchor {code(verdict.anchor)}" if verdict.anchor else ""
-    lines += ["", f"{about}; points of 100, alpha {verdict.alpha:g}, {verdict.adjust}."]
-    return "\n".join(lines) + "\n"
+    notes = ["", *(f"> {_plain(note)}" for note in verdict.notes)] if verdict.notes else []
+    return [*found, [*notes, "", f"{about}; points of 100, alpha {verdict.alpha:g}, {verdict.adjust}."]]
 
 
 HEADER = (
@@ -67,15 +76,8 @@ def _broken(comparison: Comparison, examples: int) -> list[str]:
     shown = broken[:examples]
     if not shown:
         return []
-    title = f"{plain(comparison.suite)}: {len(broken)} broken by {plain(comparison.primary)}, {len(shown)} shown"
-    return [
-        "",
-        f"<details><summary>{title}</summary>",
-        "",
-        *(line for item in shown for line in _item(item)),
-        "",
-        "</details>",
-    ]
+    title = f"{comparison.suite}: {len(broken)} broken by {comparison.primary}, {len(shown)} shown"
+    return folded(title, [line for item in shown for line in _item(item)])
 
 
 def _item(item: Item) -> list[str]:

@@ -9,28 +9,54 @@ from evalkit.analyze import Analysis, Category, Estimate, analyze, lens_of, tagg
 from evalkit.report.advice import advice
 from evalkit.report.pick import Excerpt, View, evidence, excerpt
 from evalkit.report.visible import one_line
+from evalkit.report.wording import count
 from evalkit.types import Run
+
+SLICES = 30
+"""Slices shown by one key of meta."""
+LIMIT = 60_000
+"""Bytes of a report, so that it fits into a comment on a pull request (65,536 characters on GitHub)."""
 
 
 def render(run: Run, view: View | None = None) -> str:
-    """Return the report as Markdown."""
+    """Return the report as Markdown, its details folded and at most LIMIT bytes long."""
     view = view or View()
     found = analyze(run.rows, lens_of(run, view.costs))
-    lines = [f"# {plain(run.suite)}: {plain(run.model)}", "", _sentence(found), "", *_metrics(found)]
+    parts = [[f"# {plain(run.suite)}: {plain(run.model)}", "", _sentence(found), "", *_metrics(found)]]
     if found.categories:
-        lines += ["", "## Errors", "", *_errors(found)]
-        for category in found.categories[: view.top]:
-            lines += ["", f"### {plain(category.name)}", "", *_evidence(run, category, view)]
+        parts.append(["", "## Errors", "", *_errors(found)])
+        parts += [folded(f"{c.name}: evidence", _evidence(run, c, view)) for c in found.categories[: view.top]]
     if notes := run.summary.get("notes"):
-        lines += ["", "## Bounds and tools", "", *(f"- {plain(str(note))}" for note in notes)]
+        parts.append(folded("bounds and tools", [f"- {plain(str(note))}" for note in notes]))
     if found.unclassified and tagged(run):
-        lines += ["", f"## Wrong, and no error found in it: {len(found.unclassified)}", ""]
-        lines += [
+        wrong = [
             f"- {code(r.example.id)} {code(r.example.question, 120)}: {code(r.response.text, 200)}"
             for r in found.unclassified[:5]
         ]
-    lines += _slices(found)
-    return "\n".join(lines) + "\n"
+        parts.append(folded(f"wrong, and no error found in it: {len(found.unclassified)}", wrong))
+    return fitted([*parts, *_slices(found)])
+
+
+def folded(title: str, lines: Sequence[str]) -> list[str]:
+    """Return lines that open when a reader clicks on their title."""
+    shown = re.sub(r"[^\w\s.,:;()%+-]", lambda sign: f"&#{ord(sign.group())};", one_line(title, 160))
+    return ["", f"<details><summary>{shown}</summary>", "", *lines, "", "</details>"]
+
+
+def fitted(parts: Iterable[Sequence[str]], limit: int = LIMIT) -> str:
+    """Return the parts as one text of at most `limit` bytes: the first, and of the others all that fit, in order."""
+    kept: list[str] = []
+    left_out, room = 0, limit - 100
+    for part in parts:
+        text = "".join(f"{line}\n" for line in part)
+        room -= len(text.encode())
+        if room < 0 and kept:
+            room += len(text.encode())
+            left_out += 1
+        else:
+            kept.append(text)
+    note = f"\n{count(left_out, 'part')} left out, to keep this short.\n" if left_out else ""
+    return "".join(kept) + note
 
 
 def grid(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -116,8 +142,8 @@ def _shown(shown: Excerpt) -> str:
     return " ".join(part for part in parts if part) or "(empty)"
 
 
-def _slices(found: Analysis) -> list[str]:
-    lines: list[str] = []
+def _slices(found: Analysis) -> list[list[str]]:
+    parts: list[list[str]] = []
     for key in sorted({s.key for s in found.slices}):
         rows = [
             (code(s.value, 40).replace("|", "\\|"), str(s.items), f"{s.estimate.value:.3f}" if s.estimate else "-",
@@ -125,13 +151,10 @@ def _slices(found: Analysis) -> list[str]:
             for s in found.slices
             if s.key == key
         ]  # fmt: skip
-        lines += [
-            "",
-            f"## By {plain(key)}",
-            "",
-            *grid((plain(key), "answers", plain(found.primary), "95 % interval", "costliest error"), rows),
-        ]
-    return lines
+        header = (plain(key), "answers", plain(found.primary), "95 % interval", "costliest error")
+        shown = f", the {SLICES} lowest of {len(rows)}" if len(rows) > SLICES else ""
+        parts.append(folded(f"by {key}{shown}", grid(header, rows[:SLICES])))
+    return parts
 
 
 def _range(e: Estimate) -> str:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from evalkit.report.advice import advice
-from evalkit.report.markdown import code, grid, plain
+from evalkit.report.markdown import code, fitted, folded, grid, plain
 from evalkit.report.pick import View, evidence
 from evalkit.report.table import empty_table
 from evalkit.report.terminal import SEVERITY_STYLE, WIDTH, example
@@ -50,18 +50,24 @@ def render(found: Shifts, view: View | None = None, *, color: bool = False, widt
 
 def markdown(found: Shifts, view: View | None = None) -> str:
     """Return the table and the evidence as Markdown; foreign text stands in code spans only."""
+    return fitted(parts(found, view))
+
+
+def parts(found: Shifts, view: View | None = None) -> list[list[str]]:
+    """Return the same as parts, of which a short report may leave out the later ones."""
     view = view or View()
     shifts = _chosen(found, view)
     lines = [f"## {plain(_headline(found))}", "", *(f"- {_escaped(line)}" for line in _about(found))]
     if shifts:
         lines += ["", *grid(HEADER, [(plain(one_line(s.category)), *_cells(s)) for s in shifts]), "", f"{LEGEND}.", ""]
         lines += [f"- {line}" for line in _verdicts(shifts, plain)]
-    for shift in shifts[: view.top]:
-        for title, rows, others in _evidence(found, shift):
-            lines += ["", f"### {plain(title)}", ""]
-            for row, tag in evidence(rows, shift.category, view.examples):
-                lines += _entry(row, tag, others[row.example.id])
-    return "\n".join(lines) + "\n"
+    details = [
+        folded(title, [line for r, t in evidence(rows, shift.category, view.examples)
+                       for line in _entry(r, t, others[r.example.id])])
+        for shift in shifts[: view.top]
+        for title, rows, others in _evidence(found, shift)
+    ]  # fmt: skip
+    return [lines, *details]
 
 
 def _chosen(found: Shifts, view: View) -> tuple[Shift, ...]:

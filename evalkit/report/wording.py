@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from evalkit.gate import WATCH_RATE
 from evalkit.verdict import Check, Verdict
 
 
@@ -53,6 +54,11 @@ def shown_interval(check: Check) -> str:
         return "-"
     low, high = sorted(_turn(check, end) for end in check.ci95)
     return f"[{points(low, signed=True)}, {points(high, signed=True)}]"
+
+
+def stands_out(check: Check) -> bool:
+    """Say whether a watched metric is shown to have got worse, at the rate of false alarms that is accepted."""
+    return check.p_adj is not None and check.p_adj <= WATCH_RATE
 
 
 def margin(value: float) -> str:

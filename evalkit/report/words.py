@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from itertools import islice
 
 from evalkit.report.visible import visible
+
+Span = tuple[int, int]
+Block = tuple[str, int, int, int, int]
 
 _WORD = re.compile(r"\s+|\w+|[^\w\s]")
 _MOST_WORDS = 400
@@ -28,10 +34,46 @@ class Piece:
 def changed_words(before: str, after: str, width: int = 240) -> tuple[tuple[Piece, ...], tuple[Piece, ...]]:
     """Return both answers in pieces, from shortly before the first change on and at most `width` characters long."""
     old, new = _words(before), _words(after)
-    blocks = SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
+    blocks = _blocks(old, new)
     left = _pieces([("".join(old[a:b]), op != "equal") for op, a, b, _, _ in blocks])
     right = _pieces([("".join(new[c:d]), op != "equal") for op, _, _, c, d in blocks])
     return _fitted(left, width, len(before)), _fitted(right, width, len(after))
+
+
+def changed_spans(before: str, after: str) -> tuple[list[Span], list[Span]]:
+    """Return what the other answer lacks, as [start, end) in characters of each whole answer; its first 400 words."""
+    old, new = _places(before), _places(after)
+    blocks = _blocks([before[a:b] for a, b in old], [after[a:b] for a, b in new])
+    left = [(old[a][0], old[b - 1][1]) for op, a, b, _, _ in blocks if op != "equal" and a < b]
+    right = [(new[c][0], new[d - 1][1]) for op, _, _, c, d in blocks if op != "equal" and c < d]
+    return _joined(left, before), _joined(right, after)
+
+
+def equal_pairs(before: str, after: str) -> int:
+    """Return how many pairs of equal words two answers have: what comparing them costs, whatever they say."""
+    old, new = (Counter(text[a:b] for a, b in _places(text)) for text in (before, after))
+    return sum(count * new[word] for word, count in old.items())
+
+
+def _blocks(old: Sequence[str], new: Sequence[str]) -> Sequence[Block]:
+    return SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
+
+
+def _places(text: str) -> list[Span]:
+    """Return where words and signs stand; without the space between them there is far less to compare."""
+    found = (match.span() for match in _WORD.finditer(text[: 8 * _MOST_WORDS]) if not match.group().isspace())
+    return list(islice(found, _MOST_WORDS))
+
+
+def _joined(spans: Sequence[Span], text: str) -> list[Span]:
+    """Join neighbours with nothing but space between them: it has changed with them."""
+    joined: list[Span] = []
+    for start, end in spans:
+        if joined and not text[joined[-1][1] : start].strip():
+            joined[-1] = (joined[-1][0], end)
+        else:
+            joined.append((start, end))
+    return joined
 
 
 def _pieces(parts: list[tuple[str, bool]]) -> list[Piece]:

@@ -117,6 +117,16 @@ def test_a_verdict_is_as_it_was(
     verified(name)
 
 
+def test_the_markdown_of_two_runs_is_as_it_was(
+    here: Path, write_run: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, before, after = CASES["fail"]
+    write_run("base", before)
+    write_run("cand", after)
+    assert call(["report", "base", "cand", "--format", "md", "--examples", "2"]) == 0
+    golden("report.md", capsys.readouterr().out)
+
+
 def test_a_waived_fail_is_as_it_was(
     here: Path, write_run: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -49,6 +49,8 @@ def test_the_wheel_lists_its_suites_and_runs_smoke(installed, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith("run: run\n")
     assert len((tmp_path / "run" / "rows.jsonl").read_bytes().splitlines()) == 12
+    page = call(installed, "evalkit", "report", "run", "--format", "html", cwd=tmp_path)
+    assert (page.stdout[:15], page.stderr) == ("<!DOCTYPE html>", "")
     where = call(installed, "python", "-c", "import evalkit; print(evalkit.__file__)", cwd=tmp_path)
     assert Path(where.stdout.strip()).is_relative_to(installed.parent)
 

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evalkit.cli import call
+from evalkit.registry import lookup
+from evalkit.report import export
+from evalkit.types import Example, Response, Row, Score
+
+FORMULAS = [
+    '=HYPERLINK("http://x","y")', "=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", "|calc", "-",
+    "=cmd|' /C calc'!A0", "-2+3+cmd|' /C calc'!A0", "\x00=1", "＝1+1", "＋1", "－1+1", "＠SUM(1)", "-1.5.2", "+٣",
+]  # fmt: skip
+NUMBERS = ["-1.5", "+3", "-0", "1e-5", "-1.5E+10", "-.5", "2.", "0"]
+PLAIN = ["", "a=b", "1-2", "it's", "x@y", "[-1]"]
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_a_cell_that_a_spreadsheet_would_run_gets_an_apostrophe(text):
+    assert export.cell(text) == f"'{text}"
+
+
+@pytest.mark.parametrize("text", NUMBERS + PLAIN)
+def test_a_number_and_a_plain_text_stay_as_they_are(text):
+    assert export.cell(text) == text
+
+
+@settings(deadline=None)
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_every_number_is_exported_exactly(number):
+    assert float(export.cell(number)) == number
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_no_exported_text_begins_like_a_formula_unless_it_is_a_number(text):
+    shown = export.cell(text)
+    assert not re.match(r"[=+\-@\t\r]", shown) or float(shown) is not None
+
+
+@pytest.fixture
+def run(make_run):
+    example = Example("-1.5", "=1+1", ('a "quoted", one',), (), {"=key": "@x", "n": -2})
+    second = Example("b", "Why?", ())
+    rows = [
+        Row(example, Response("+1,\nnext", tokens=3), 0, (Score("match", 1.0),)),
+        Row(second, Response(error="down")),
+    ]
+    return make_run(rows, id="r1")
+
+
+def test_csv_reads_back_with_formulas_made_harmless(run):
+    table = list(csv.DictReader(io.StringIO(lookup("reports", "csv")(run), newline="")))
+    first = table[0]
+    assert (first["id"], first["question"], first["answer"]) == ("-1.5", "'=1+1", "'+1,\nnext")
+    assert (first["meta.=key"], first["meta.n"], first["match"]) == ("'@x", "-2", "1.0")
+    assert json.loads(first["target"]) == ['a "quoted", one']
+    assert (table[1]["error"], table[1]["match"]) == ("down", "")
+
+
+def test_json_lines_keep_every_text_as_it_is(run):
+    first, second = map(json.loads, lookup("reports", "jsonl")(run).splitlines())
+    assert (first["run"], first["question"], first["answer"]) == ("r1", "=1+1", "+1,\nnext")
+    assert second["error"] == "down"
+
+
+def test_parquet_reads_back(run, make_run, make_row):
+    mixed = make_run(
+        [make_row("q0", meta={"k": 1}), make_row("q1", meta={"k": "x"}), make_row("q2", meta={"k": {"a": 1}})]
+    )
+    table = pd.read_parquet(io.BytesIO(lookup("reports", "parquet")(run)))
+    assert list(table["answer"]) == ["+1,\nnext", ""]
+    assert list(pd.read_parquet(io.BytesIO(export.parquet_of([mixed])))["meta.k"]) == ["1", '"x"', '{"a":1}']
+
+
+def test_rows_of_several_runs_go_into_one_table(write_run, make_row, tmp_path, monkeypatch, capfdbinary):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        write_run(name, [make_row("q0")])
+    assert call(["report", "a", "b", "--format", "csv"]) == 0
+    assert [line.split(b",")[0] for line in capfdbinary.readouterr().out.splitlines()] == [b"run", b"a", b"b"]
+    assert call(["report", "a", "b", "--format", "parquet", "-o", "rows.parquet"]) == 0
+    assert list(pd.read_parquet("rows.parquet")["run"]) == ["a", "b"]

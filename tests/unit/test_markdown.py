@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from evalkit.cli import call
+from evalkit.report import markdown
+from evalkit.types import Tag
+
+
+def test_parts_that_do_not_fit_are_left_out_and_counted():
+    text = markdown.fitted([["head"], ["a" * 50], ["b" * 500], ["c" * 50]], limit=300)
+    assert text == "head\n" + "a" * 50 + "\n" + "c" * 50 + "\n\n1 part left out, to keep this short.\n"
+
+
+def test_the_first_part_is_always_there():
+    assert markdown.fitted([["head" * 100]], limit=10).startswith("head")
+
+
+def test_a_folded_title_is_read_neither_as_html_nor_as_markdown():
+    title = markdown.folded("<b>[x](y)`*", ["line"])[1]
+    assert title == "<details><summary>&#60;b&#62;&#91;x&#93;(y)&#96;&#42;</summary>"
+
+
+def test_a_report_of_many_long_answers_and_slices_fits_into_a_comment(
+    write_run, make_row, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        rows = []
+        for i in range(600):
+            tags = [Tag(f"category {k}", "major", "why " * 60, (0, 2000)) for k in range(i % 20)]
+            meta = {f"key {k}": f"value {i % 20} " * 30 for k in range(15)}
+            rows.append(
+                make_row(f"q{i}", f"{name} answer " * 500, float((i % 7 > 1) == (name == "a")), tags, meta=meta)
+            )
+        write_run(name, rows)
+    for given in (["a"], ["a", "b"]):
+        assert call(["report", *given, "--format", "md", "--examples", "20"]) == 0
+        text = capsys.readouterr().out
+        assert 10_000 < len(text.encode()) <= 60_000
+        assert text.count("<details>") == text.count("</details>") > 0
