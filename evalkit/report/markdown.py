@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from evalkit.analyze import Analysis, Category, Estimate, analyze, lens_of, tagged
 from evalkit.report.advice import advice
-from evalkit.report.pick import Excerpt, View, evidence, excerpt
+from evalkit.report.pick import Excerpt, View, evidence, excerpt, remarks
 from evalkit.report.visible import one_line
 from evalkit.report.wording import count
 from evalkit.types import Run
@@ -22,7 +22,8 @@ def render(run: Run, view: View | None = None) -> str:
     """Return the report as Markdown, its details folded and at most LIMIT bytes long."""
     view = view or View()
     found = analyze(run.rows, lens_of(run, view.costs))
-    parts = [[f"# {plain(run.suite)}: {plain(run.model)}", "", _sentence(found), "", *_metrics(found)]]
+    known = [line for remark in remarks(run) for line in (f"**{plain(remark, 200)}**", "")]
+    parts = [[f"# {plain(run.suite)}: {plain(run.model)}", "", _sentence(run, found), "", *known, *_metrics(found)]]
     if found.categories:
         parts.append(["", "## Errors", "", *_errors(found)])
         parts += [folded(f"{c.name}: evidence", _evidence(run, c, view)) for c in found.categories[: view.top]]
@@ -76,15 +77,16 @@ def code(text: str, width: int = 0) -> str:
     return f"{'`' * (longest + 1)}{pad}{inside}{pad}{'`' * (longest + 1)}"
 
 
-def plain(text: str) -> str:
+def plain(text: str, width: int = 100) -> str:
     """Return a name (of a suite, model, category) with Markdown's signs escaped."""
-    return "".join(f"\\{c}" if c in "\\`*_{}[]<>()#|!&~" else c for c in one_line(text, 100))
+    return "".join(f"\\{c}" if c in "\\`*_{}[]<>()#|!&~" else c for c in one_line(text, width))
 
 
-def _sentence(found: Analysis) -> str:
+def _sentence(run: Run, found: Analysis) -> str:
     main = next((m for m in found.metrics if m.name == found.primary and m.estimate), None)
     head = f"**{plain(found.primary)} {_range(main.estimate)}** over " if main and main.estimate else ""
-    return f"{head}{found.answers} answers, {found.clean} without any error; {found.errors} requests failed."
+    clean = f", {found.clean} without any error" if tagged(run) else ""
+    return f"{head}{found.answers} answers{clean}; {found.errors} requests failed."
 
 
 def _metrics(found: Analysis) -> list[str]:
