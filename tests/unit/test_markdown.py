@@ -1,7 +1,13 @@
+"""Markdown that fits into a comment: what is folded, left out and escaped."""
+
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 from evalkit.cli import call
-from evalkit.report import markdown
+from evalkit.record import read_run
+from evalkit.report import markdown, terminal
 from evalkit.types import Tag
 
 
@@ -37,3 +43,13 @@ def test_a_report_of_many_long_answers_and_slices_fits_into_a_comment(
         text = capsys.readouterr().out
         assert 10_000 < len(text.encode()) <= 60_000
         assert text.count("<details>") == text.count("</details>") > 0
+
+
+def test_a_runs_warnings_stand_in_its_reports(write_run, make_row, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_run("a", [make_row("q1", "x", 1.0)])
+    run = read_run(Path("a"))
+    warned = replace(run, manifest={**run.manifest, "warnings": ["choices are scored the plain way (no mask)"]})
+    for render in (markdown.render, terminal.render):
+        assert "choices are scored the plain way" in render(warned)
+        assert "the plain way" not in render(run)
