@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any
@@ -74,7 +75,8 @@ def unlike_trained(suite: Suite, trained: Mapping[str, Any], identity: Mapping[s
         same = not suite.chat or trained.get("chat_template") == identity.get("chat_template")
         return "" if same else "its chat template is not the one that it was trained with"
     names = ("chat", "system") if trained.get("chat") else ("chat", "template", "system")
-    ways = [f"--set '{name}={dump(trained.get(name))}'" for name in names if trained.get(name) != getattr(suite, name)]
+    others = [name for name in names if trained.get(name) != getattr(suite, name)]
+    ways = [f"--set {shlex.quote(f'{name}={dump(trained.get(name))}')}" for name in others]
     remedy = f"to ask as trained: {' '.join(ways)}" if ways else "training showed no solved examples"
     return f"trained with another prompt than suite {suite.name} asks with; {remedy}"
 

@@ -81,38 +81,47 @@ def differing(a: Run, b: Run) -> tuple[int, int]:
 
 
 def section(pair: Pair, folder: Path, runs: tuple[Run, Run]) -> str:
-    """Return the page's part on one pair: both directions of the gate."""
-    lines = [f"## {pair.name.capitalize()}: `{' '.join(pair.settings[0])}` and `{' '.join(pair.settings[1])}`", ""]
+    """Return the page's part on one pair: what changed, and the gate's verdict both ways."""
+    first, second = (folder / name for name in pair.folders)
     count, total = differing(*runs)
-    lines += [f"{count} of {total} answers differ in a character.", ""]
-    rows = []
-    for first, second in (pair.folders, pair.folders[::-1]):
-        verdict = gate(folder / first, folder / second)
-        for check in verdict["checks"]:
-            low, high = check["ci95"] or (float("nan"), float("nan"))
-            rows.append(
-                (
-                    f"{first} -> {second}",
-                    f"**{verdict['verdict']}**, exit {verdict['exit_code']}",
-                    check["metric"],
-                    check["role"],
-                    check["verdict"],
-                    f"{check['baseline']:.1f} -> {check['candidate']:.1f}",
-                    f"[{low:+.1f}, {high:+.1f}]",
-                    f"{check['margin']:.1f}",
-                    f"{100 * check['flip_rate']:.1f} %",
-                )
-            )
-    head = ("runs", "gate", "metric", "role", "outcome", "points", "95 % of the change", "margin", "flip rate")
-    return "\n".join([*lines, *grid(head, rows), ""])
+    verdict, back = gate(first, second), gate(second, first)
+    rows = [line(check) for check in verdict["checks"] if "[" not in check["metric"]]
+    head = ("metric", "role", "outcome", "points", "95 % of the change", "margin", "flip rate")
+    settings = " and ".join(f"`{' '.join(given)}`" for given in pair.settings)
+    return "\n".join(
+        [
+            f"## {pair.name.capitalize()}",
+            "",
+            f"{settings}: {count} of {total} answers differ in a character. The gate says **{verdict['verdict']}** "
+            f"(exit code {verdict['exit_code']}), and **{back['verdict']}** ({back['exit_code']}) the other way round.",
+            "",
+            *grid(head, rows),
+            "",
+        ]
+    )
+
+
+def line(check: dict[str, Any]) -> tuple[str, ...]:
+    """Return the table's row of one metric."""
+    low, high = check["ci95"] or (float("nan"), float("nan"))
+    return (
+        check["metric"],
+        check["role"],
+        check["verdict"],
+        f"{check['baseline']:.1f} -> {check['candidate']:.1f}",
+        f"[{low:+.1f}, {high:+.1f}]",
+        f"{check['margin']:.1f}",
+        f"{100 * check['flip_rate']:.1f} %",
+    )
 
 
 PAGE = """\
 # The same checkpoint against itself
 
-Written by `python -m tests.benchmarks.aa --model {model} --suite {suite} --out DIR -o reports/gate/aa.md`: whatever
-differs below is noise, and a gate that says FAIL here raises a false alarm. A flip is an item whose mean over its
-trials changed. {items} questions, default policy.
+Written by `python -m tests.benchmarks.aa --model {model} --suite {suite} --out DIR -o
+reports/gate/aa.md`: whatever differs below is noise, and a gate that says FAIL here raises a false alarm.
+{items} questions, default policy. Points of 100, a positive change is better; a flip is an item whose mean over its
+trials changed; slices are left out. Of watched metrics about one interval in twenty leaves zero out by chance.
 
 """
 

@@ -113,10 +113,8 @@ def test_a_checkpoint_asked_as_it_was_trained_or_that_says_nothing_gives_no_warn
 def test_another_prompt_than_the_trained_one_is_named_with_what_to_set():
     plain, chat = Suite("s", (EXAMPLE,), chat=False, template="Q: {input}\nA:"), Suite("s", (EXAMPLE,), chat=True)
     start = "trained with another prompt than suite s asks with; to ask as trained: "
-    assert unlike_trained(plain, trained(chat), {}) == start + "--set 'chat=true'"
-    assert (
-        unlike_trained(chat, trained(plain), {}) == start + """--set 'chat=false' --set 'template="Q: {input}\\nA:"'"""
-    )
+    assert unlike_trained(plain, trained(chat), {}) == start + "--set chat=true"
+    assert unlike_trained(chat, trained(plain), {}) == start + """--set chat=false --set 'template="Q: {input}\\nA:"'"""
 
 
 def test_another_chat_template_is_told_where_the_suite_asks_by_chat():
