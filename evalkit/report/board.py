@@ -106,24 +106,35 @@ class Board:
 
 
 def checkpoints_of(given: Sequence[Sequence[Run]]) -> tuple[Checkpoint, ...]:
-    """Name the columns: by model, and by run where two columns have one model.
+    """Name the columns: by model, by run where two columns have one model, by number where even these are equal.
 
     Raises:
         NotComparable: one column holds two runs of a suite, or a run is given twice.
     """
-    models = [", ".join(dict.fromkeys(one_line(run.model, 80) or "unnamed model" for run in runs)) for runs in given]
-    columns, seen = [], set()
-    for model, runs in zip(models, given, strict=True):
-        for run in runs:
-            if (run.id, run.suite) in seen:
-                raise NotComparable(f"run {run.id} is given twice")
-            seen.add((run.id, run.suite))
-        by_suite = {run.suite: run for run in runs}
-        if len(by_suite) < len(runs):
+    _refuse_repeats([run for runs in given for run in runs])
+    for runs in given:
+        if len({run.suite for run in runs}) < len(runs):
             raise NotComparable("a folder holds two runs of one suite; name the run to show")
-        ids = ", ".join(one_line(run.id, 40) for run in runs)
-        columns.append(Checkpoint(model if models.count(model) == 1 else f"{model} ({ids})", by_suite))
-    return tuple(columns)
+    models = [", ".join(dict.fromkeys(one_line(run.model, 80) or "unnamed model" for run in runs)) for runs in given]
+    ids = [", ".join(one_line(run.id, 40) for run in runs) for runs in given]
+    names = _told_apart(models, [f" ({each})" for each in ids])
+    names = _told_apart(names, [f" #{number}" for number in range(1, len(names) + 1)])
+    return tuple(Checkpoint(name, {run.suite: run for run in runs}) for name, runs in zip(names, given, strict=True))
+
+
+def _refuse_repeats(runs: Sequence[Run]) -> None:
+    """Refuse a run that is given twice; runs of equally named folders differ in when they were made."""
+    seen = set()
+    for run in runs:
+        key = (run.id, run.manifest.get("made"), run.suite)
+        if key in seen:
+            raise NotComparable(f"run {run.id} is given twice")
+        seen.add(key)
+
+
+def _told_apart(names: Sequence[str], endings: Sequence[str]) -> list[str]:
+    """Return the names, with its ending where another has the same name."""
+    return [name + end if names.count(name) > 1 else name for name, end in zip(names, endings, strict=True)]
 
 
 def board_of(given: Sequence[Sequence[Run]], costs: Costs | None = None, policy: Policy | None = None) -> Board:

@@ -111,6 +111,21 @@ def test_runs_of_one_model_are_told_apart_by_their_names(two_runs):
     assert names == ["org/base (base)", "org/base (cand)"]
 
 
+def test_runs_of_equally_named_folders_are_told_apart_by_number(two_runs):
+    runs = [replace(run, id="docs_qa", manifest={**two_runs[0].manifest, "made": run.id}) for run in two_runs]
+    names = [checkpoint.name for checkpoint in board_of([[run] for run in runs]).checkpoints]
+    assert names == ["org/base (docs_qa) #1", "org/base (docs_qa) #2"]
+
+
+def test_folders_of_equally_named_runs_are_checkpoints(write_run, make_row, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("base", "tuned"):
+        (tmp_path / folder).mkdir()
+        write_run(f"{folder}/docs_qa", [make_row("q0")])
+    assert call(["report", "base", "tuned", "--format", "html", "-o", "r.html"]) == 0
+    assert len(embedded((tmp_path / "r.html").read_text())[0]["answers"]) == 2
+
+
 def test_a_run_given_twice_is_refused(two_runs):
     with pytest.raises(NotComparable, match="given twice"):
         html.render_all([[two_runs[0]], [two_runs[0]]])
