@@ -6,11 +6,13 @@ import json
 import re
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalkit.cli import call
+from evalkit.frames import parquet_of
 from evalkit.registry import lookup
 from evalkit.report import export
 from evalkit.types import Example, Response, Row, Score
@@ -79,6 +81,49 @@ def test_parquet_reads_back(run, make_run, make_row):
     table = pd.read_parquet(io.BytesIO(lookup("reports", "parquet")(run)))
     assert list(table["answer"]) == ["+1,\nnext", ""]
     assert list(pd.read_parquet(io.BytesIO(export.parquet_of([mixed])))["meta.k"]) == ["1", '"x"', '{"a":1}']
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1, "x", None], ["1", '"x"', None]),
+        ([{"a": 1}, None, {}], ['{"a":1}', None, "{}"]),
+        ([["a"], [1], None], ['["a"]', "[1]", None]),
+        ([[{}], None], ["[{}]", None]),
+        ([2**63, None, 1], ["9223372036854775808", None, "1"]),
+        ([1.5, 2**64, None], ["1.5", "18446744073709551616", None]),
+        ([True, 1, None], ["true", "1", None]),
+        ([True, None, False], [True, None, False]),
+        ([2**63 - 1, 0.5], [float(2**63 - 1), 0.5]),
+        (["a", None], ["a", None]),
+        ([None, None], [None, None]),
+    ],
+)
+def test_a_parquet_column_of_unlike_values_is_json_text(make_run, make_row, values, expected):
+    rows = [make_row(f"q{i}", meta={"k": value}) for i, value in enumerate(values)]
+    absent = make_run([make_row("last")])
+    found = pd.read_parquet(io.BytesIO(export.parquet_of([make_run(rows), absent])))["meta.k"]
+    assert [None if pd.isna(value) else value for value in found] == [*expected, None]
+
+
+def test_parquet_keeps_lists_of_text_and_whole_numbers_beside_missing_ones(make_run, make_row):
+    rows = [make_row("a", meta={"list": ["x", "y"], "n": 2**53 + 1}), make_row("b", meta={"list": []}), make_row("c")]
+    table = pq.read_table(io.BytesIO(export.parquet_of([make_run(rows)])))
+    assert table["meta.list"].to_pylist() == [["x", "y"], [], None]
+    assert table["meta.n"].to_pylist() == [2**53 + 1, None, None]
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@settings(deadline=None)
+@given(values=st.lists(VALUES, min_size=1, max_size=4))
+def test_any_values_become_a_parquet_column(values):
+    table = pq.read_table(io.BytesIO(parquet_of([{"k": value} for value in values])))
+    assert [value is None for value in table["k"].to_pylist()] == [value is None for value in values]
 
 
 def test_rows_of_several_runs_go_into_one_table(write_run, make_row, tmp_path, monkeypatch, capfdbinary):
