@@ -111,6 +111,17 @@ def test_filters_find_items_and_say_how_many(page_of_two, watched):
     watched.check(page_of_two)
 
 
+def test_items_without_an_error_are_as_many_as_the_page_counts(tmp_path, make_run, make_row, watched):
+    remark, error = Tag("long", "info", "x"), Tag("misspelling", "minor", "x")
+    rows = [make_row("clean"), make_row("remark", tags=[remark]), make_row("both", tags=[remark, error])]
+    path = tmp_path / "r.html"
+    path.write_text(html.render(make_run([*rows, make_row("failed", value=None, error="down")])))
+    page = watched.open(path)
+    assert "2 without an error" in page.inner_text("body")
+    page.select_option("[name=category]", "-none-")
+    assert ids(page) == ["clean", "remark"]
+
+
 def test_items_are_sorted_and_paged(page_of_two, watched):
     page = watched.open(page_of_two)
     page.select_option("[name=sort]", "low")

@@ -78,6 +78,10 @@
   const costOf = (item, column) =>
     (item.answers[column]?.tags ?? []).reduce((sum, tag) => sum + about.severity[tag.severity] * tag.confidence, 0);
 
+  // Whether an answer has no error: as the page counts them, a remark is none and a failed request is no answer.
+  const clean = (answer) =>
+    answer && answer.error === undefined && !(answer.tags ?? []).some((tag) => tag.severity !== "info");
+
   function searched(item) {
     item.words ??= [item.id, item.question, ...item.target, ...item.answers.map((a) => (a ? a.text : ""))]
       .join("\n").toLowerCase();
@@ -145,7 +149,7 @@
       const [k, wanted] = flip.split(":");
       found.push((item) => item.answers[k]?.flip === wanted);
     }
-    if (category === "-none-") found.push((item) => item.answers[c] && !item.answers[c].tags);
+    if (category === "-none-") found.push((item) => clean(item.answers[c]));
     else if (category) found.push((item) => item.answers[c]?.tags?.some((tag) => tag.category === category));
     if (score) found.push((item) => gradeOf(item, c) === score);
     const sought = words.toLowerCase().trim();
