@@ -19,6 +19,8 @@ _HIDDEN = re.compile(
     "|(?<![0-9#*\u00a9\u00ae\u203c\u2049\u2122-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff])\ufe0f"
 )
 _MARKS_ALLOWED = 4
+HIDDEN_IN_SCRIPT = "".join(sign if " " <= sign <= "~" else f"\\u{{{ord(sign):x}}}" for sign in _HIDDEN.pattern)
+"""The same characters as a regular expression of JavaScript, for its flag `u`."""
 
 
 def visible(text: str) -> str:

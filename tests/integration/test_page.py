@@ -13,6 +13,7 @@ import pytest
 
 from evalkit.cli import call
 from evalkit.report import html
+from evalkit.report.visible import visible
 from evalkit.types import Example, Message, Response, Row, Score, Tag
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -283,12 +284,13 @@ def test_the_page_fits_a_phone(browser, tmp_path, make_run):
     page.close()
 
 
-def test_hidden_characters_are_spelled_out(tmp_path, make_run, make_row, watched):
+def test_hidden_characters_are_spelled_out_as_in_the_terminal(tmp_path, make_run, make_row, watched):
     path = tmp_path / "r.html"
-    path.write_text(html.render(make_run([make_row("q0", "a\u202eb\u200bc\x1b[0m")])), encoding="utf-8")
+    hidden = "a\u202eb\u200bc\x1b[0m ❤\ufe0f x\ufe0f \ufe00 \uffff \U0001d173 \U000e0041 \u180b 1\ufe0f"
+    path.write_text(html.render(make_run([make_row("q0", hidden)])), encoding="utf-8")
     page = watched.open(path)
     page.click("#list a")
-    assert page.inner_text("#item .text") == "a\\u202eb\\u200bc\\x1b[0m"
+    assert page.inner_text("#item .text") == visible(hidden)
 
 
 def test_marks_stand_where_they_belong_after_characters_beyond_the_basic_plane(tmp_path, make_run, make_row, watched):
