@@ -123,6 +123,13 @@ def test_items_without_an_error_are_as_many_as_the_page_counts(tmp_path, make_ru
     assert ids(page) == ["clean", "remark"]
 
 
+def test_a_link_sets_fields_alone(page_of_two, watched):
+    page = watched.open(page_of_two, "#items?length=1&namedItem=x&item&0=b&score=wrong")
+    assert ids(page) == ["q01", "q02", "q03"]
+    assert page.input_value("[name=q]") == ""
+    watched.check(page_of_two)
+
+
 def test_items_are_sorted_and_paged(page_of_two, watched):
     page = watched.open(page_of_two)
     page.select_option("[name=sort]", "low")

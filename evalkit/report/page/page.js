@@ -376,7 +376,7 @@
     if (place !== "#items" || query === undefined) return;
     const state = new URLSearchParams(query);
     clear();
-    for (const [name, value] of state) if (filters.elements[name]) filters.elements[name].value = value;
+    for (const field of filters.elements) if (field.name && state.has(field.name)) field.value = state.get(field.name);
     select();
     const key = state.get("item");
     const item = key && items.find((found) => keyOf(found) === key);
