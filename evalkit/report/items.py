@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evalkit.report.board import Board, Part
-from evalkit.report.words import changed_spans, equal_pairs
+from evalkit.report.words import changed_spans, equal_pairs, same_words
 from evalkit.types import Example, Row
 
 CHUNK = 2_000
@@ -46,7 +46,7 @@ class Items:
     count: int
     """How many there are."""
     unmarked: int
-    """Pairs of differing answers whose words were not compared, because it would take too long."""
+    """Pairs of answers in other words without a mark: they differ later than is compared, or it would take too long."""
 
 
 def items_of(board: Board) -> Items:
@@ -68,9 +68,9 @@ def html_safe(value: Any) -> str:
 
 
 def mark_changes(records: Sequence[Record], budget: int = EQUAL_PAIRS) -> int:
-    """Add to answers the spans of words that the first checkpoint's answer lacks, and return how many were left out.
+    """Add to answers the spans of words that the first one's lacks, and return how many pairs have no mark.
 
-    The first one's answer gets the words that the last checkpoint's lacks.
+    The first checkpoint's answer gets the words that the last one's lacks.
     """
     differing = [(record, column) for record in records for column in _differing(record["answers"])]
     left_out = 0
@@ -82,6 +82,7 @@ def mark_changes(records: Sequence[Record], budget: int = EQUAL_PAIRS) -> int:
             continue
         budget -= cost
         before, later["changed"] = changed_spans(first["text"], later["text"])
+        left_out += not (before or later["changed"] or same_words(first["text"], later["text"]))
         if column == len(record["answers"]) - 1:
             first["changed"] = before
     return left_out

@@ -16,7 +16,7 @@ Block = tuple[str, int, int, int, int]
 
 _WORD = re.compile(r"\s+|\w+|[^\w\s]")
 _MOST_WORDS = 400
-"""Words compared; a longer answer is cut, because the comparison is quadratic."""
+"""Words compared, and an eighth of the characters; a longer answer is cut, because the comparison is quadratic."""
 _LEAD = 60
 """Characters of common beginning that are shown before the first change."""
 
@@ -41,7 +41,10 @@ def changed_words(before: str, after: str, width: int = 240) -> tuple[tuple[Piec
 
 
 def changed_spans(before: str, after: str) -> tuple[list[Span], list[Span]]:
-    """Return what the other answer lacks, as [start, end) in characters of each whole answer; its first 400 words."""
+    """Return what the other answer lacks, as [start, end) in characters of each whole answer.
+
+    The first 400 words among its first 3,200 characters are compared.
+    """
     old, new = _places(before), _places(after)
     blocks = _blocks([before[a:b] for a, b in old], [after[a:b] for a, b in new])
     left = [(old[a][0], old[b - 1][1]) for op, a, b, _, _ in blocks if op != "equal" and a < b]
@@ -53,6 +56,12 @@ def equal_pairs(before: str, after: str) -> int:
     """Return how many pairs of equal words two answers have: what comparing them costs, whatever they say."""
     old, new = (Counter(text[a:b] for a, b in _places(text)) for text in (before, after))
     return sum(count * new[word] for word, count in old.items())
+
+
+def same_words(before: str, after: str) -> bool:
+    """Return whether two whole answers differ in nothing but space."""
+    old, new = ([word for word in _WORD.findall(text) if not word.isspace()] for text in (before, after))
+    return old == new
 
 
 def _blocks(old: Sequence[str], new: Sequence[str]) -> Sequence[Block]:

@@ -208,6 +208,20 @@ def test_words_are_compared_in_changed_items_first_and_the_rest_is_counted():
     assert records[1]["answers"][1]["changed"] == [(2, 3)]
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "count"),
+    [
+        ("a " * 400 + "b", "a " * 400 + "c", 1),
+        ("a" * 3200 + "b", "a" * 3200 + "c", 1),
+        ("a " * 400 + "b", "a " * 400 + "  b", 0),
+        ("b" + " a" * 400, "c" + " a" * 400, 0),
+    ],
+    ids=["after 400 words", "after 3,200 characters", "in space alone", "in the first word"],
+)
+def test_answers_that_differ_only_after_the_words_compared_are_counted(before, after, count):
+    assert items.mark_changes([{"answers": [{"text": before}, {"text": after}]}]) == count
+
+
 @quick
 @given(st.text(), st.text())
 def test_what_is_not_marked_as_changed_is_equal(before, after):
