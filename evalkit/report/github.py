@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from evalkit.compare import Comparison
-from evalkit.report.gate_markdown import render as markdown
+from evalkit.report.gate_markdown import parts
+from evalkit.report.markdown import fitted
 from evalkit.report.visible import visible
 from evalkit.report.wording import sentence
 from evalkit.verdict import Verdict
@@ -18,16 +19,8 @@ LEVEL = {"FAIL": "error", "ERROR": "error", "INCONCLUSIVE": "warning", "WAIVED":
 
 
 def step_summary(verdict: Verdict, comparisons: Sequence[Comparison] = ()) -> str:
-    """Return the Markdown for $GITHUB_STEP_SUMMARY; without the items, or cut, where it would be too long."""
-    text = markdown(verdict, comparisons)
-    if len(text.encode()) > SUMMARY_BYTES:
-        text = markdown(verdict)
-    cut = text.encode()[:SUMMARY_BYTES]
-    return (
-        text
-        if len(cut) == len(text.encode())
-        else cut.decode(errors="ignore").rsplit("\n", 1)[0] + "\n\n(cut at 1 MiB)\n"
-    )
+    """Return the Markdown for $GITHUB_STEP_SUMMARY, without what would make it too long."""
+    return fitted(parts(verdict, comparisons), SUMMARY_BYTES)
 
 
 def annotate(verdict: Verdict) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 
 from evalkit.analyze import Analysis, Category, Estimate, analyze, lens_of, tagged
 from evalkit.report.advice import advice
@@ -45,18 +46,21 @@ def folded(title: str, lines: Sequence[str]) -> list[str]:
 
 
 def fitted(parts: Iterable[Sequence[str]], limit: int = LIMIT) -> str:
-    """Return the parts as one text of at most `limit` bytes: the first, and of the others all that fit, in order."""
-    kept: list[str] = []
-    left_out, room = 0, limit - 100
-    for part in parts:
+    """Return the parts as one text of at most `limit` bytes, in order: all that fit; the first one is cut at a line."""
+    first, *others = parts
+    room = limit - 100  # for the note
+    lines = _cut(first, room)
+    kept, left_out = ["".join(f"{line}\n" for line in lines)], 0
+    room -= len(kept[0].encode())
+    for part in others:
         text = "".join(f"{line}\n" for line in part)
-        room -= len(text.encode())
-        if room < 0 and kept:
-            room += len(text.encode())
+        if len(text.encode()) > room:
             left_out += 1
         else:
             kept.append(text)
-    note = f"\n{count(left_out, 'part')} left out, to keep this short.\n" if left_out else ""
+            room -= len(text.encode())
+    missing = [count(n, name) for n, name in ((len(first) - len(lines), "line"), (left_out, "part")) if n]
+    note = f"\n{' and '.join(missing)} left out, to keep this short.\n" if missing else ""
     return "".join(kept) + note
 
 
@@ -80,6 +84,12 @@ def code(text: str, width: int = 0) -> str:
 def plain(text: str, width: int = 100) -> str:
     """Return a name (of a suite, model, category) with Markdown's signs escaped."""
     return "".join(f"\\{c}" if c in "\\`*_{}[]<>()#|!&~" else c for c in one_line(text, width))
+
+
+def _cut(lines: Sequence[str], room: int) -> Sequence[str]:
+    """Return the lines that fit into `room` bytes; of a heading, which has no code spans, at least the beginning."""
+    whole = sum(size <= room for size in accumulate(len(line.encode()) + 1 for line in lines))
+    return lines[:whole] or [lines[0].encode()[: max(0, room - 4)].decode(errors="ignore") + "…"]
 
 
 def _sentence(run: Run, found: Analysis) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from evalkit.cli import call
 from evalkit.record import read_run
 from evalkit.report import markdown, terminal
-from evalkit.types import Tag
+from evalkit.types import Score, Tag
 
 
 def test_parts_that_do_not_fit_are_left_out_and_counted():
@@ -16,8 +16,23 @@ def test_parts_that_do_not_fit_are_left_out_and_counted():
     assert text == "head\n" + "a" * 50 + "\n" + "c" * 50 + "\n\n1 part left out, to keep this short.\n"
 
 
-def test_the_first_part_is_always_there():
-    assert markdown.fitted([["head" * 100]], limit=10).startswith("head")
+def test_a_first_part_that_does_not_fit_is_cut_at_a_line():
+    text = markdown.fitted([["head", "é" * 40, "é" * 40, "a"], ["b" * 50]], limit=200)
+    assert text == "head\n" + "é" * 40 + "\n\n2 lines and 1 part left out, to keep this short.\n"
+    assert len(text.encode()) <= 200
+
+
+def test_a_heading_that_does_not_fit_is_cut():
+    text = markdown.fitted([["# é" + "é" * 400, "a"]], limit=200)
+    assert text == "# " + "é" * 47 + "…\n\n1 line left out, to keep this short.\n"
+
+
+def test_a_report_of_very_many_scores_fits_into_a_comment(make_run, make_row):
+    scores = tuple(Score(f"score {i} {'é' * 60}", 1.0) for i in range(1000))
+    text = markdown.render(make_run([replace(make_row(), scores=(Score("match", 1.0), *scores))]))
+    assert text.startswith("# little: some/model\n")
+    assert len(text.encode()) <= markdown.LIMIT
+    assert "left out, to keep this short." in text
 
 
 def test_a_folded_title_is_read_neither_as_html_nor_as_markdown():
