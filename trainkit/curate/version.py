@@ -92,8 +92,8 @@ def apply(plan: Plan, questions: Mapping[str, str], path: str | Path | None = No
     """Write the next version of the plan's data, its edits in force; `questions` are the held-out ones.
 
     Raises:
-        TrainError: the data is another version than the plan's, the plan was applied already, another plan was applied
-            to the same version, or held-out rows would be in what is written.
+        TrainError: the data is another version than the plan's or was changed by hand, the plan was applied already,
+            another plan was applied to the same version, or held-out rows would be in what is written.
     """
     parent = Path(path or plan.path)
     raw = read_bytes(parent)
@@ -103,6 +103,7 @@ def apply(plan: Plan, questions: Mapping[str, str], path: str | Path | None = No
             f"plan {plan.id} changes no row: its {len(plan.edits)} edits are for a person; nothing is applied"
         )
     with _held(parent) as lineage:
+        _refuse_hand_edits(parent, raw, lineage)
         _refuse_second(plan, parent, lineage)
         before = _version(parent, lineage)
         edits = (*(before.edits if before else ()), *plan.changing)
@@ -116,8 +117,8 @@ def undone(path: str | Path, ids: Sequence[str]) -> Written:
     loop` does so before it trains.
 
     Raises:
-        TrainError: it is no version that edits made, or not the newest one, an id is not in force there, or another
-            edit stands on top of the one to take back.
+        TrainError: it is no version that edits made, or not the newest one, or was changed by hand, an id is not in
+            force there, or another edit stands on top of the one to take back.
     """
     parent = Path(path)
     raw = read_bytes(parent)
@@ -127,6 +128,7 @@ def undone(path: str | Path, ids: Sequence[str]) -> Written:
             raise TrainError(f"{parent}: no edit is in force here; give --train the version that a plan was applied to")
         if later := _child(parent, lineage):
             raise TrainError(f"{parent}: {later.file} was made from it; undo there")
+        _refuse_hand_edits(parent, raw, lineage)
         gone = _chosen(ids, version, lineage)
         kept = tuple(edit for edit in version.edits if edit.id not in gone)
         return _write(parent, raw, lineage, kept, None, undone=tuple(sorted(gone)))
@@ -235,6 +237,19 @@ def _refuse_other_data(plan: Plan, parent: Path, raw: bytes) -> None:
         raise TrainError(
             f"{parent}: plan {plan.id} is for another version of the data (sha256 {plan.digest[:12]}, the file has "
             f"{digest[:12]}); plan anew, or give the file it was made from with --train"
+        )
+
+
+def _refuse_hand_edits(parent: Path, raw: bytes, lineage: Sequence[Version]) -> None:
+    """Refuse a version with other bytes than were written: the next one is made from version 1 and would lose them."""
+    if not lineage:
+        return
+    version = _version(parent, lineage)
+    known = version.sha256 if version else lineage[0].origin_sha256
+    if hashlib.sha256(raw).hexdigest() != known:
+        raise TrainError(
+            f"{parent}: was changed by hand, and the next version would lose that; copy it to a name of its own and "
+            "plan anew"
         )
 
 
