@@ -57,6 +57,16 @@ def test_the_lineage_says_what_came_from_what(train):
     assert [edit.id for edit in version.edits] == [edit.id for edit in plan.edits]
 
 
+def test_versions_of_a_linked_file_stand_beside_the_file_itself(train, tmp_path):
+    link = tmp_path / "elsewhere" / "link.jsonl"
+    link.parent.mkdir()
+    link.symlink_to(train)
+    second = apply(plan_for(link, ("fix", "r0", "New.")), {})
+    assert second.path == train.with_name("rows.v2.jsonl")
+    third = apply(plan_for(second.path, ("fix", "r1", "New.")), {})
+    assert (third.path.name, read_lineage(link)) == ("rows.v3.jsonl", (second.version, third.version))
+
+
 def test_a_plan_is_applied_once(train):
     plan = plan_for(train, ("fix", "r0", "New."))
     apply(plan, {})

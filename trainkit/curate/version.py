@@ -95,7 +95,7 @@ def apply(plan: Plan, questions: Mapping[str, str], path: str | Path | None = No
         TrainError: the data is another version than the plan's or was changed by hand, the plan was applied already,
             another plan was applied to the same version, or held-out rows would be in what is written.
     """
-    parent = Path(path or plan.path)
+    parent = Path(path or plan.path).resolve()
     raw = read_bytes(parent)
     _refuse_other_data(plan, parent, raw)
     if not plan.changing:
@@ -120,7 +120,7 @@ def undone(path: str | Path, ids: Sequence[str]) -> Written:
         TrainError: it is no version that edits made, or not the newest one, or was changed by hand, an id is not in
             force there, or another edit stands on top of the one to take back.
     """
-    parent = Path(path)
+    parent = Path(path).resolve()
     raw = read_bytes(parent)
     with _held(parent) as lineage:
         version = _version(parent, lineage)
@@ -174,11 +174,10 @@ def _write(
         number, target.name, hashlib.sha256(fresh).hexdigest(), parent.name, hashlib.sha256(raw).hexdigest(),
         origin.name, digest, plan, undone, edits, datetime.now(UTC).isoformat(timespec="seconds"),
     )  # fmt: skip
-    folder = parent.resolve().parent
     try:
-        write_atomic(folder / target.name, [fresh])
+        write_atomic(target, [fresh])
         lines = [dump(v.record()).encode() + b"\n" for v in (*lineage, version)]
-        write_atomic(folder / f"{_family(parent)}.lineage.jsonl", lines)
+        write_atomic(parent.with_name(f"{_family(parent)}.lineage.jsonl"), lines)
     except OSError as fault:
         raise TrainError(f"{target}: cannot be written: {fault.strerror}") from None
     return Written(target, version)
@@ -194,7 +193,8 @@ def _origin(parent: Path, lineage: Sequence[Version]) -> Path:
 
 def read_lineage(path: str | Path) -> tuple[Version, ...]:
     """Return the versions that were made of a training set, oldest first; `path` is any of them."""
-    file = Path(path).with_name(f"{_family(Path(path))}.lineage.jsonl")
+    data = Path(path).resolve()
+    file = data.with_name(f"{_family(data)}.lineage.jsonl")
     if not file.is_file():
         return ()
     try:
@@ -218,7 +218,7 @@ def _child(path: Path, lineage: Sequence[Version]) -> Version | None:
 @contextlib.contextmanager
 def _held(path: Path) -> Iterator[tuple[Version, ...]]:
     """Hold the lineage of a training set: one process at a time."""
-    lock = path.resolve().with_name(f".{_family(path)}.lock")
+    lock = path.with_name(f".{_family(path)}.lock")
     try:
         handle = lock.open("w")
     except OSError as fault:
