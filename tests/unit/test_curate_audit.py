@@ -52,6 +52,11 @@ def test_short_sentences_may_come_twice():
     assert said_once("No. It is not. No. It is not.") == "No. It is not. No. It is not."
 
 
+def test_the_same_words_in_another_order_are_another_sentence():
+    text = "If door A is open then door B is closed. If door B is open then door A is closed."
+    assert said_once(text) == text
+
+
 def test_the_space_between_kept_sentences_stays():
     text = "One of them is here.\n\nThe key hangs on the nail beside it. The key hangs on the nail beside it.\nEnd."
     assert said_once(text) == "One of them is here.\n\nThe key hangs on the nail beside it. End."
@@ -69,6 +74,30 @@ def test_the_space_between_kept_sentences_stays():
 def test_a_leak_goes_and_a_new_turn_goes_with_it(answer, action, after):
     found = only_finding(("Where is the key?", answer))
     assert (found.categories, found.action, found.after) == (("leak",), action, after)
+
+
+@pytest.mark.parametrize(
+    ("answer", "after"),
+    [
+        ("<|im_start|>assistant\nThe key hangs there.<|im_end|>", "The key hangs there."),
+        ("<start_of_turn>model\nThe key hangs there.", "The key hangs there."),
+        ("<|start_header_id|>assistant<|end_header_id|>\n\nThe key hangs there.", "The key hangs there."),
+        ("### Question: Where is it?\n### Answer: The key hangs there.", "The key hangs there."),
+        ("User: Where is it?\nAssistant: The key hangs there.", "The key hangs there."),
+        ("<|im_start|>user\nWhere?<|im_end|>\n<|im_start|>assistant\nThe key hangs there.", "The key hangs there."),
+    ],
+)
+def test_a_question_or_a_role_before_the_answer_goes_whole(answer, after):
+    found = only_finding(("Where is the key?", answer))
+    assert (found.categories[0], found.action, found.after) == ("leak", "fix", after)
+
+
+@pytest.mark.parametrize(
+    "answer", ["### Question: Where will I recieve it?", "User: Whoever holds the key.", "[INST] Who?"]
+)
+def test_a_question_without_an_answer_is_left_to_a_person(answer):
+    found = only_finding(("Where is the key?", answer))
+    assert (found.categories[0], found.action, found.after) == ("leak", "review", answer)
 
 
 def test_an_answer_that_was_nothing_but_a_leak_is_dropped():

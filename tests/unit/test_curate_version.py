@@ -148,7 +148,7 @@ def test_undoing_needs_the_first_version_as_it_was(train):
 def test_a_version_that_was_changed_by_hand_is_left_alone(train, how):
     second = apply(plan_for(train, ("fix", "r0", "New.")), {}).path
     second.write_bytes(second.read_bytes().replace(b"thing 2", b"thing two"))
-    with pytest.raises(TrainError, match="was changed by hand.*copy it to a name of its own and plan anew"):
+    with pytest.raises(TrainError, match=r"was changed by hand.*copy it to a name of its own and plan anew"):
         apply(plan_for(second, ("drop", "r1", "")), {}) if how == "apply" else undone(second, [ALL])
     assert not train.with_name("rows.v3.jsonl").exists()
 

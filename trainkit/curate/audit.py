@@ -160,7 +160,13 @@ def _finding(
     for tag in (*tags, *([long[0]] if long else [])):
         if tag.severity != "info":
             found.setdefault(tag.category, tag)
-    if long and trim_long and 0 < long[1] < len(text) and row.answer.startswith(text[: long[1]]):
+    if (
+        long
+        and trim_long
+        and "review" not in actions
+        and 0 < long[1] < len(text)
+        and row.answer.startswith(text[: long[1]])
+    ):
         text = text[: long[1]].rstrip()
         actions.append("trim")
     if not found:
