@@ -102,6 +102,20 @@ def test_the_plan_says_where_an_error_comes_from(train, tmp_path, dev_run, write
     assert cause["tuned"] == pytest.approx(1 / 12)
 
 
+def test_one_category_is_planned_for_and_every_cause_is_measured(train, tmp_path, dev_run):
+    arguments = ["curate", dev_run(), "--train", str(train), "--budget", "0.5"]
+    assert call([*arguments, "--out", str(tmp_path / "all")]) == 0
+    assert call([*arguments, "--out", str(tmp_path / "one"), "--only", "misspelling"]) == 0
+    every, one = (json.loads((tmp_path / name / "plan.json").read_text()) for name in ("all", "one"))
+    assert one["causes"] == every["causes"]
+    assert one["training_rates"] == every["training_rates"]
+    assert {edit["category"] for edit in one["edits"]} == {"misspelling"}
+
+
+def test_answers_that_say_the_question_again_may_be_planned_for(train, tmp_path):
+    assert call(["curate", "--train", str(train), "--out", str(tmp_path / "plan"), "--only", "prompt_echo"]) == 0
+
+
 SHOWN = """\
 plan 111111111111: 2 edits that name 1 of 10 rows (budget 0.1: 1)
 

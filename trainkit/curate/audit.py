@@ -21,6 +21,8 @@ from trainkit.near import near_within, shingles
 
 TAGGERS = ("empty", "leak", "repetition", "truncated", "language", "refusal", "misspelling")
 """Taggers that need no reference, so that they can judge a training target."""
+ECHO = "prompt_echo"
+"""What the tagger of leaks calls an answer that says the question again."""
 SAME_PROMPT, SAME_ANSWER, OTHER_ANSWER = 0.9, 0.8, 0.5
 """Jaccard similarities of shingles: two prompts are the same from the first on, two answers from the second on, and two
 answers contradict each other below the third."""
@@ -123,7 +125,7 @@ def audit(rows: Sequence[TrainRow], template: str = "", *, trim_long: bool = Fal
     long = {**_outliers(rows), **_run_ons(rows)} if only in (None, "too_long") else {}
     findings, cut = [], 0
     for row in rows:
-        tags = [tag for tag in judge.tags(row) if not _harmless(tag, row)]
+        tags = [tag for tag in judge.tags(row) if not harmless(tag, row.answer)]
         cut += any(tag.category == "truncated" for tag in tags)
         wanted = tuple(_in_training(tag) for tag in tags if only in (None, tag.category))
         found = _finding(row, wanted, judge, long.get(row.id), trim_long)
@@ -136,10 +138,10 @@ def _in_training(tag: Tag) -> Tag:
     return replace(tag, severity="minor") if tag.category == "truncated" else tag
 
 
-def _harmless(tag: Tag, row: TrainRow) -> bool:
+def harmless(tag: Tag, answer: str) -> bool:
     """Say whether good answers have this too: the words of the question first, or an address as the last word."""
-    restates = tag.category == "prompt_echo" and tag.severity == "minor"
-    return restates or (tag.category == "truncated" and bool(_ADDRESS.search(row.answer)))
+    restates = tag.category == ECHO and tag.severity == "minor"
+    return restates or (tag.category == "truncated" and bool(_ADDRESS.search(answer)))
 
 
 def _finding(
