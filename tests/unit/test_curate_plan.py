@@ -344,10 +344,18 @@ def test_a_whole_plan_never_names_more_rows_than_its_budget(bad, budget):
 
 def test_measured_effects_change_the_trust_in_later_edits(tmp_path):
     won = Effect("trim", "repetition", 4, "tag:repetition", 5.0, 1.0, True, "p", "exam")
-    lost = replace(won, change=0.5)
+    lost = replace(won, change=0.5, plan="q")
     path = add_effects(tmp_path, [won])
     assert add_effects(tmp_path, [lost]) == path == tmp_path.resolve() / "ledger.jsonl"
     effects = read_effects(tmp_path)
     assert effects == (won, lost)
     assert trust(effects, Edit("trim", "repetition")) == pytest.approx(2 / 3)
     assert trust(effects, Edit("fix", "misspelling")) == 1.0
+
+
+def test_a_ledger_holds_one_measurement_of_a_plan_by_a_suite_and_seeds(tmp_path):
+    first = Effect("trim", "repetition", 4, "tag:repetition", 5.0, 1.0, True, "p", "exam", 3)
+    others = [replace(first, suite="other"), replace(first, seeds=5), replace(first, plan="q")]
+    for effect in (first, *others, again := replace(first, change=2.0)):
+        add_effects(tmp_path, [effect])
+    assert read_effects(tmp_path) == (*others, again)
