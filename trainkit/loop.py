@@ -226,13 +226,15 @@ def _merged(arm: str, runs: Sequence[Run]) -> Run:
 
 
 def _check(settings: SftSettings, circle: Circle, digest: str) -> None:
-    """Refuse other data than the plan's, and a folder that holds another loop."""
+    """Refuse other data than the plan's or read otherwise, and a folder that holds another loop."""
     plan, out = circle.plan, Path(settings.out)
     if digest != plan.digest:
         raise TrainError(
             f"{settings.data}: plan {plan.id} is for another version of the data (sha256 {plan.digest[:12]}, the file "
             f"has {digest[:12]}); give the file it was made from"
         )
+    if (settings.input_key, settings.output_key) != ("question", "answer"):
+        raise TrainError("--input-key and --output-key: plans are made of `question` and `answer`; rename the keys")
     record = {key: value for key, value in asdict(settings).items() if key not in ("out", "seed")}
     mark = {"hash": settings_hash({**record, "plan": plan.id, "suites": circle.suites, "limit": circle.limit})}
     if (out / "settings.json").is_file():

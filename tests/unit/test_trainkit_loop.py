@@ -205,6 +205,13 @@ def test_other_data_than_the_plans_is_refused(tmp_path, train, plan, exam):
         loop(settings_at(tmp_path, train), Circle(plan, (str(exam),)), train=scripted)
 
 
+@pytest.mark.parametrize("key", ["input_key", "output_key"])
+def test_rows_are_read_as_the_plan_read_them(tmp_path, train, plan, exam, key):
+    other = replace(settings_at(tmp_path, train), **{key: "text"})
+    with pytest.raises(TrainError, match="plans are made of `question` and `answer`"):
+        loop(other, Circle(plan, (str(exam),), seeds=1), train=scripted)
+
+
 def test_a_folder_of_another_loop_is_refused(tmp_path, train, plan, exam):
     loop(settings_at(tmp_path, train), Circle(plan, (str(exam),), seeds=1), train=scripted)
     with pytest.raises(TrainError, match="holds a loop of other settings, plan or suites"):
