@@ -74,6 +74,33 @@ def test_a_plan_is_applied_once(train):
         apply(plan, {})
 
 
+def test_a_plan_that_was_taken_back_may_be_applied_to_the_newest_version(train):
+    plan = plan_for(train, ("fix", "r0", "New."), ("drop", "r1", ""))
+    second = apply(plan, {}).path
+    third = undone(second, [ALL]).path
+    with pytest.raises(TrainError, match=r"rows.v2.jsonl was made from it; rows.v3.jsonl has the same bytes: --train "):
+        apply(plan, {})
+    fourth = apply(plan, {}, third).path
+    assert fourth.read_bytes() == second.read_bytes()
+    assert undone(fourth, [plan.id]).path.read_bytes() == train.read_bytes()
+
+
+def test_a_plan_that_was_taken_back_in_part_may_not(train):
+    plan = plan_for(train, ("fix", "r0", "New."), ("drop", "r1", ""))
+    third = undone(apply(plan, {}).path, [plan.edits[1].id]).path
+    with pytest.raises(TrainError, match="is for another version of the data"):
+        apply(plan, {}, third)
+    with pytest.raises(TrainError, match="was applied already"):
+        apply(plan, {})
+
+
+def test_a_set_that_has_a_number_in_its_name_goes_on_from_there(train):
+    numbered = train.rename(train.with_name("set.v2.jsonl"))
+    third = apply(plan_for(numbered, ("fix", "r0", "New.")), {})
+    assert (third.path.name, third.version.number, third.version.origin) == ("set.v3.jsonl", 3, "set.v2.jsonl")
+    assert undone(third.path, [ALL]).path.name == "set.v4.jsonl"
+
+
 def test_two_plans_of_one_version_conflict_and_the_rows_of_both_are_named(train):
     mine, theirs = (
         plan_for(train, ("fix", "r0", "Mine."), ("drop", "r2", "")),

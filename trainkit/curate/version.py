@@ -36,7 +36,7 @@ class Version:
     """One version of a training set."""
 
     number: int
-    """From 2; version 1 is the file that everything came from."""
+    """From 2, or above the number in the origin's own name; version 1 is the file that everything came from."""
     file: str
     """Its name."""
     sha256: str
@@ -164,7 +164,8 @@ def _write(
     if lineage and digest != lineage[0].origin_sha256:
         raise TrainError(f"{origin}: is no longer the file that {parent.name} came from; put it back")
     fresh = rewritten(whole, edits)
-    number = max([v.number for v in lineage], default=1) + 1
+    own = _VERSION.search(origin.stem)
+    number = max([v.number for v in lineage], default=int(own[1]) if own else 1) + 1
     target = parent.with_name(f"{_family(parent)}.v{number}{parent.suffix}")
     if questions is not None:
         refuse_overlap(parse_data(fresh, target), questions)
@@ -254,11 +255,16 @@ def _refuse_hand_edits(parent: Path, raw: bytes, lineage: Sequence[Version]) -> 
 
 
 def _refuse_second(plan: Plan, parent: Path, lineage: Sequence[Version]) -> None:
-    if same := next((v for v in lineage if v.plan == plan.id), None):
+    force = {edit.id for edit in lineage[-1].edits} if lineage else set()
+    same = next((v for v in reversed(lineage) if v.plan == plan.id), None)
+    if same and not force.isdisjoint(edit.id for edit in plan.changing):
         raise TrainError(f"plan {plan.id} was applied already, on {same.made}: {parent.with_name(same.file)}")
     child = _child(parent, lineage)
     if child is None:
         return
+    if lineage[-1].sha256 == plan.digest:
+        newest = parent.with_name(lineage[-1].file)
+        raise TrainError(f"{parent}: {child.file} was made from it; {newest.name} has the same bytes: --train {newest}")
     theirs = {edit.row_id for edit in child.edits} if child.plan else set()
     both = sorted(rows_named(plan.changing) & theirs)
     shared = f"both change {len(both)} rows ({', '.join(both[:3])}{', …' if len(both) > 3 else ''})" if both else (
