@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from trainkit.curate.audit import audit
+from evalkit.types import Tag
+from trainkit.curate.audit import audit, harmless
 from trainkit.curate.mend import said_once
 from trainkit.dataset import TrainRow
 
@@ -150,6 +151,18 @@ def test_an_answer_may_end_in_an_address():
     text = "The key hangs on the nail beside the door. It is small. Whoever leaves last takes it down, locks the door, "
     text += "puts the lamp out, brings the key over to the porter, and then writes a line to porter@example.org"
     assert audit(rows(("Where is the key?", text))).findings == ()
+
+
+def test_a_long_answer_without_spaces_is_looked_through_at_once():
+    text = "a." * 30_000 + " end of it"
+    assert not harmless(Tag("truncated", "minor", "", None, 0.4), text)
+    assert harmless(Tag("truncated", "minor", "", None, 0.4), text + " at a.b \n")
+
+
+def test_rows_that_differ_in_a_sign_are_no_copies():
+    first = ("How much is 12 + 7 in all?", "It comes to this: nineteen, which you can count on your fingers.")
+    later = ("How much is 12 - 7 in all?", "It comes to this: nineteen, which you can count on your fingers!")
+    assert audit(rows(first, later)).findings == ()
 
 
 def test_a_stock_phrase_at_the_end_of_several_answers_is_no_run_on():

@@ -19,7 +19,7 @@ from trainkit.curate.audit import audit
 from trainkit.curate.draft import draft, held_out_edits, within
 from trainkit.curate.edits import ACTIONS, NAMING, Edit, most_rows, rows_named
 from trainkit.curate.effects import Effect, add_effects, read_effects, trust
-from trainkit.curate.guard import refuse_other_prompt
+from trainkit.curate.guard import overlap_of, refuse_other_prompt
 from trainkit.curate.lines import read_data
 from trainkit.errors import TrainError
 
@@ -252,6 +252,21 @@ def test_a_plan_without_their_removal_is_not_applied(train, tmp_path, suite_at, 
     exam = suite_at("exam", count=1, input="where is amber found")
     assert call(["curate", "--apply", str(tmp_path / "plan"), "--held-out", str(exam)]) == 2
     assert "1 rows are held-out questions or nearly so (row r5 is exam/q0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("trained", "held", "overlaps"),
+    [
+        ("2 + 3 = ?", "2 + 3 = ?", True),
+        ("2 + 3 = ?", "2 - 3 = ?", False),
+        ("What is 12 times 13?", "what is 12 times 13", True),
+        ("What is 12 times 13?", "What is 12 times 14?", False),
+        ("1. Who was the first to cross the river?", "Who was the first to cross the river?", True),
+    ],
+)
+def test_a_question_with_other_figures_is_another_question(trained, held, overlaps, tmp_path, write_jsonl):
+    data = read_data(write_jsonl(tmp_path / "rows.jsonl", [{"id": "r", "question": trained, "answer": "It is."}]))
+    assert bool(overlap_of(data, {"exam/q": held})) is overlaps
 
 
 def test_a_budget_without_room_for_them_is_refused(train):

@@ -17,7 +17,7 @@ from evalkit.taggers.text import WORD, count_words, lowered
 from evalkit.types import SEVERITY_WEIGHTS, Corpus, Example, Response, Severity, Tag
 from trainkit.curate.mend import Mend, mend_leak, mend_repetition, mend_spelling, mended, row_to_tag
 from trainkit.dataset import TrainRow
-from trainkit.near import near_within, shingles
+from trainkit.near import figures, near_within, shingles
 
 TAGGERS = ("empty", "leak", "repetition", "truncated", "language", "refusal", "misspelling")
 """Taggers that need no reference, so that they can judge a training target."""
@@ -32,8 +32,7 @@ STOCK = 2
 """A text that more answers end in than this is a stock phrase, and no answer that runs on."""
 GRAM = 8
 """Words in a row that make a text a verbatim source of another."""
-_ADDRESS = re.compile(r"\S+[@/.]\S+\s*$")
-_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_ADDRESS = re.compile(r"\S[@/.]\S")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +140,7 @@ def _in_training(tag: Tag) -> Tag:
 def harmless(tag: Tag, answer: str) -> bool:
     """Say whether good answers have this too: the words of the question first, or an address as the last word."""
     restates = tag.category == ECHO and tag.severity == "minor"
-    return restates or (tag.category == "truncated" and bool(_ADDRESS.search(answer)))
+    return restates or (tag.category == "truncated" and any(map(_ADDRESS.search, answer.rsplit(None, 1)[-1:])))
 
 
 def _finding(
@@ -204,7 +203,8 @@ def _twins(rows: Sequence[TrainRow]) -> tuple[dict[str, tuple[str, float]], dict
     """Return row -> (an earlier row, similarity) of copies, and of rows that answer the same question otherwise.
 
     The same answer to another question is neither: a model may learn that both are asked. Rows that differ in a number
-    are not the same. The similarity of copies is that of the less similar half, that of the others of their questions.
+    or a sign before one are not the same. The similarity of copies is that of the less similar half, that of the others
+    of their questions.
     """
     named = {row.id: row for row in rows if row.answer.strip() and WORD.search(row.question)}
     copies: dict[str, tuple[str, float]] = {}
@@ -212,9 +212,9 @@ def _twins(rows: Sequence[TrainRow]) -> tuple[dict[str, tuple[str, float]], dict
     for one, other, similarity in near_within({name: row.question for name, row in named.items()}, SAME_PROMPT):
         first, later = named[one], named[other]
         answers = _likeness(first.answer, later.answer)
-        if one in copies or other in copies or _numbers(first.question) != _numbers(later.question):
+        if one in copies or other in copies or figures(first.question) != figures(later.question):
             continue
-        if answers >= SAME_ANSWER and _numbers(first.answer) == _numbers(later.answer):
+        if answers >= SAME_ANSWER and figures(first.answer) == figures(later.answer):
             exact = _bare(first.question) == _bare(later.question) and _bare(first.answer) == _bare(later.answer)
             copies[other] = (one, 1.0 if exact else min(similarity, answers, 0.99))
         elif answers < OTHER_ANSWER:
@@ -225,10 +225,6 @@ def _twins(rows: Sequence[TrainRow]) -> tuple[dict[str, tuple[str, float]], dict
 def _likeness(one: str, other: str) -> float:
     a, b = shingles(one), shingles(other)
     return len(a & b) / len(a | b)
-
-
-def _numbers(text: str) -> list[str]:
-    return sorted(_NUMBER.findall(text))
 
 
 def _outliers(rows: Sequence[TrainRow]) -> dict[str, tuple[Tag, int]]:
