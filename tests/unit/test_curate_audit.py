@@ -129,6 +129,27 @@ def test_a_copy_of_a_row_is_removed_and_the_first_one_stays():
     assert found.confidence == 1.0
 
 
+def test_a_row_is_kept_where_what_it_copies_is_a_copy_itself():
+    """The second is nearly the first and the third nearly the second, but the third is too far from the first."""
+    asked = "What do the people of the old fishing village by the northern sea eat"
+    told = "They eat herring with black bread and salted butter every single day"
+    found = audit(
+        rows((asked, told + "."), (f"{asked} ever", f"{told} ever."), (f"{asked} ever now", f"{told} ever now."))
+    )
+    assert {(f.row.id, f.action, f.other) for f in found.findings} == {("r5", "dedupe", "r4")}
+
+
+def test_copies_are_copies_of_the_first_in_the_file():
+    same = [TrainRow(name, *PLAIN[2]) for name in ("z", "y", "x")]
+    assert [(f.row.id, f.other) for f in audit(same).findings] == [("y", "z"), ("x", "z")]
+
+
+def test_what_is_like_a_dropped_row_is_no_copy_of_it():
+    leak = "<|im_start|>" * 3
+    found = audit(rows(("Where is the key kept?", leak), ("Where is the key kept", leak))).findings
+    assert [(f.row.id, f.action) for f in found] == [("r4", "drop"), ("r5", "drop")]
+
+
 def test_rows_that_differ_in_a_number_are_no_copies():
     first = ("What is the price of 3 lamps in the small shop?", "The price of 3 lamps there is 12 coins in all.")
     later = ("What is the price of 4 lamps in the small shop?", "The price of 4 lamps there is 16 coins in all.")

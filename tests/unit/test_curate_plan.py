@@ -254,6 +254,15 @@ def test_a_plan_without_their_removal_is_not_applied(train, tmp_path, suite_at, 
     assert "1 rows are held-out questions or nearly so (row r5 is exam/q0" in capsys.readouterr().err
 
 
+def test_a_copy_of_a_row_that_goes_for_itself_stays(tmp_path, write_jsonl):
+    told = "Who tunes the piano?", "The tuner comes twice a year and works through every string with a fork."
+    rows = [{"id": name, "question": told[0], "answer": told[1]} for name in ("a", "b")]
+    data = read_data(write_jsonl(tmp_path / "rows.jsonl", rows))
+    held_out = Edit("drop", "held_out", "a", data.hashes["a"])
+    edits, _ = draft(data, audit(data.rows), Attribution((), (), {}), first=[held_out], budget=1.0)
+    assert edits == (held_out,)
+
+
 @pytest.mark.parametrize(
     ("trained", "held", "overlaps"),
     [

@@ -118,18 +118,24 @@ def audit(rows: Sequence[TrainRow], template: str = "", *, trim_long: bool = Fal
     one category to look for.
     """
     judge = _Judge.of(rows, template, only)
-    copies, rivals = _twins(rows)
-    copies = copies if only in (None, "duplicate") else {}
-    rivals = rivals if only in (None, "conflict") else {}
     long = {**_outliers(rows), **_run_ons(rows)} if only in (None, "too_long") else {}
-    findings, cut = [], 0
+    own: dict[str, Finding | None] = {}
+    cut = 0
     for row in rows:
         tags = [tag for tag in judge.tags(row) if not harmless(tag, row.answer)]
         cut += any(tag.category == "truncated" for tag in tags)
         wanted = tuple(_in_training(tag) for tag in tags if only in (None, tag.category))
-        found = _finding(row, wanted, judge, long.get(row.id), trim_long)
-        findings.append(_with_others(row, found, copies.get(row.id), rivals.get(row.id)))
+        own[row.id] = _finding(row, wanted, judge, long.get(row.id), trim_long)
+    copies, rivals = _twins([row for row in rows if not _goes(own[row.id])])
+    copies = copies if only in (None, "duplicate") else {}
+    rivals = rivals if only in (None, "conflict") else {}
+    findings = [_with_others(row, own[row.id], copies.get(row.id), rivals.get(row.id)) for row in rows]
     return Audit(len(rows), tuple(f for f in findings if f), judge.notes, cut)
+
+
+def _goes(found: Finding | None) -> bool:
+    """Say whether a row is dropped for itself: what is like it is then no copy."""
+    return found is not None and found.action == "drop"
 
 
 def _in_training(tag: Tag) -> Tag:
@@ -205,11 +211,15 @@ def _twins(rows: Sequence[TrainRow]) -> tuple[dict[str, tuple[str, float]], dict
     The same answer to another question is neither: a model may learn that both are asked. Rows that differ in a number
     or a sign before one are not the same. The similarity of copies is that of the less similar half, that of the others
     of their questions.
+
+    Rows are gone through in file order, so that the first row of a copy is never a copy itself.
     """
+    order = {row.id: place for place, row in enumerate(rows)}
     named = {row.id: row for row in rows if row.answer.strip() and WORD.search(row.question)}
     copies: dict[str, tuple[str, float]] = {}
     rivals: dict[str, tuple[str, float]] = {}
-    for one, other, similarity in near_within({name: row.question for name, row in named.items()}, SAME_PROMPT):
+    pairs = near_within({name: row.question for name, row in named.items()}, SAME_PROMPT)
+    for one, other, similarity in sorted(pairs, key=lambda pair: (order[pair[0]], order[pair[1]])):
         first, later = named[one], named[other]
         answers = _likeness(first.answer, later.answer)
         if one in copies or other in copies or figures(first.question) != figures(later.question):
@@ -218,7 +228,7 @@ def _twins(rows: Sequence[TrainRow]) -> tuple[dict[str, tuple[str, float]], dict
             exact = _bare(first.question) == _bare(later.question) and _bare(first.answer) == _bare(later.answer)
             copies[other] = (one, 1.0 if exact else min(similarity, answers, 0.99))
         elif answers < OTHER_ANSWER:
-            rivals.setdefault(other, (one, similarity))
+            rivals[other] = max(rivals.get(other, (one, 0.0)), (one, similarity), key=lambda rival: rival[1])
     return copies, {name: found for name, found in rivals.items() if name not in copies}
 
 
