@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from evalkit.evaluate import evaluate
 from trainkit import loop as looping
 from trainkit.cli import call
 from trainkit.curate.edits import Edit, Plan
@@ -158,8 +159,7 @@ def test_a_plan_that_only_takes_out_what_must_go_has_nothing_to_prove(train, pla
 
 @pytest.mark.parametrize("verdict", ["FAIL", "ERROR"])
 def test_a_gate_that_fails_or_cannot_tell_refuses_a_plan(tmp_path, train, plan, exam, verdict, monkeypatch):
-    real = looping.evaluate
-    monkeypatch.setattr(looping, "evaluate", lambda pairs: replace(real(pairs), verdict=verdict))
+    monkeypatch.setattr(looping, "evaluate", lambda pairs: replace(evaluate(pairs), verdict=verdict))
     done = loop(settings_at(tmp_path, train), Circle(plan, (str(exam),), seeds=1), train=scripted)
     assert not done.accepted
     assert headline(done) == f"plan {plan.id} is not accepted: exam fails the gate"
@@ -205,9 +205,9 @@ def test_other_data_than_the_plans_is_refused(tmp_path, train, plan, exam):
         loop(settings_at(tmp_path, train), Circle(plan, (str(exam),)), train=scripted)
 
 
-@pytest.mark.parametrize("key", ["input_key", "output_key"])
-def test_rows_are_read_as_the_plan_read_them(tmp_path, train, plan, exam, key):
-    other = replace(settings_at(tmp_path, train), **{key: "text"})
+@pytest.mark.parametrize("keys", [("text", "answer"), ("question", "text")])
+def test_rows_are_read_as_the_plan_read_them(tmp_path, train, plan, exam, keys):
+    other = replace(settings_at(tmp_path, train), input_key=keys[0], output_key=keys[1])
     with pytest.raises(TrainError, match="plans are made of `question` and `answer`"):
         loop(other, Circle(plan, (str(exam),), seeds=1), train=scripted)
 
