@@ -31,7 +31,7 @@ from trainkit.curate.lines import parse_data, read_bytes, rewritten
 from trainkit.curate.version import read_plan
 from trainkit.dataset import TrainRow
 from trainkit.errors import TrainError
-from trainkit.looped import Arms, Outcome, report
+from trainkit.looped import Arms, Outcome, fails, report
 from trainkit.manifest import settings_hash
 from trainkit.settings import SftSettings
 
@@ -39,6 +39,8 @@ Say = Callable[[str], None]
 Train = Callable[[SftSettings], str]
 """Trains as the settings say and returns what `evalkit run --model` takes."""
 ARMS = ("original", "plan", "random")
+SHARED = ("held_out", "empty")
+"""Rows that no arm is trained on: the plan's drops of them are made everywhere, and are not what is proven."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +58,10 @@ class Circle:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be judged."""
-        if not self.plan.changing:
-            raise TrainError(f"plan {self.plan.id} changes no row: there is nothing to prove")
+        if not proven(self.plan):
+            raise TrainError(
+                f"plan {self.plan.id} changes no row but held-out and empty ones: there is nothing to prove"
+            )
         if self.seeds < 1 or not self.suites:
             raise TrainError("expected at least one seed and one --suite")
         for name in self.suites:
@@ -77,7 +81,8 @@ def loop(settings: SftSettings, circle: Circle, *, command: str = "", say: Say =
     out, plan = Path(settings.out), circle.plan
     raw = read_bytes(settings.data)
     _check(settings, circle, hashlib.sha256(raw).hexdigest())
-    questions = held_out_questions()
+    raw = rewritten(raw, [edit for edit in plan.changing if edit.category in SHARED])
+    questions = held_out_questions() | held_out_questions(circle.suites)
     runs: dict[tuple[str, str], list[Run]] = {}
     for seed in range(circle.seeds):
         for arm in ARMS:
@@ -94,11 +99,16 @@ def loop(settings: SftSettings, circle: Circle, *, command: str = "", say: Say =
     return outcome
 
 
+def proven(plan: Plan) -> tuple[Edit, ...]:
+    """Return the edits that the plan's arm has alone."""
+    return tuple(edit for edit in plan.changing if edit.category not in SHARED)
+
+
 def judge(plan: Plan, runs: Mapping[tuple[str, str], Run], seeds: int) -> Outcome:
     """Compare the arms of each suite, seeds as trials of one item; `runs` is (suite, arm) -> run. Pure."""
     arms = {suite: _arms(runs, suite) for suite in dict.fromkeys(suite for suite, _ in runs)}
-    accepted = bool(arms) and any(_beats(plan, a) for a in arms.values()) and not any(_fails(a) for a in arms.values())
-    effects = [effect for suite, a in arms.items() for effect in _effects(plan, suite, a, accepted)]
+    accepted = bool(arms) and any(_beats(plan, a) for a in arms.values()) and not any(fails(a) for a in arms.values())
+    effects = [effect for suite, a in arms.items() for effect in _effects(plan, suite, a, accepted, seeds)]
     return Outcome(plan.id, seeds, arms, accepted, tuple(effects))
 
 
@@ -114,8 +124,8 @@ def _verdict(pair: Comparison) -> Verdict:
 
 def targets(plan: Plan, primary: str) -> dict[str, str]:
     """Return category -> metric that shows it: its tag; the primary metric for what no tagger sees in an answer."""
-    unseen = {"duplicate", "conflict", "held_out", "verbatim", "empty"}
-    names = dict.fromkeys(edit.category for edit in plan.changing)
+    unseen = {"duplicate", "conflict", "verbatim"}
+    names = dict.fromkeys(edit.category for edit in proven(plan))
     return {name: primary if name in unseen else TAG + name for name in names}
 
 
@@ -130,36 +140,37 @@ def _above(verdict: Verdict, metric: str) -> bool:
     return check is not None and check.ci95 is not None and check.ci95[0] > 0
 
 
-def _fails(arms: Arms) -> bool:
-    return "FAIL" in (arms.plan.verdict, arms.against_random.verdict)
-
-
 def check_of(verdict: Verdict, metric: str) -> Check | None:
     """Return the check of one metric; None where neither run has it."""
     return next((check for check in verdict.checks if check.metric == metric), None)
 
 
-def _effects(plan: Plan, suite: str, arms: Arms, accepted: bool) -> list[Effect]:
+def _effects(plan: Plan, suite: str, arms: Arms, accepted: bool, seeds: int) -> list[Effect]:
+    """Return what each kind of edit did; none where it was not measured."""
     metrics = targets(plan, arms.primary)
     kinds: dict[tuple[str, str], int] = {}
-    for edit in plan.changing:
+    for edit in proven(plan):
         kinds[edit.action, edit.category] = kinds.get((edit.action, edit.category), 0) + 1
     found = []
     for (action, category), count in kinds.items():
-        changes = [check_of(verdict, metrics[category]) for verdict in (arms.plan, arms.random)]
-        change, control = (round(check.change or 0.0, 3) if check else 0.0 for check in changes)
-        found.append(Effect(action, category, count, metrics[category], change, control, accepted, plan.id, suite))
+        name = metrics[category]
+        checks = [check_of(verdict, name) for verdict in (arms.plan, arms.random)]
+        changes = [round(check.change, 3) for check in checks if check and check.change is not None]
+        if len(changes) == 2:
+            change, control = changes
+            found.append(Effect(action, category, count, name, change, control, accepted, plan.id, suite, seeds))
     return found
 
 
 def random_edits(plan: Plan, rows: Sequence[TrainRow], hashes: Mapping[str, str], seed: int) -> list[Edit]:
-    """Return as many edits as the plan has, of the same actions, on rows drawn by `seed`.
+    """Return as many edits as the plan's arm has, of the same actions, on rows drawn by `seed`.
 
     A row is removed for a row removed; an answer loses the same share of its words, from its end, for one that was cut.
     """
     draw = random.Random(f"control/{seed}")
-    chosen = draw.sample(range(len(rows)), len(plan.changing))
-    return [_like(edit, rows[at], hashes[rows[at].id]) for edit, at in zip(plan.changing, chosen, strict=True)]
+    edits = proven(plan)
+    chosen = draw.sample(range(len(rows)), len(edits))
+    return [_like(edit, rows[at], hashes[rows[at].id]) for edit, at in zip(edits, chosen, strict=True)]
 
 
 def _like(edit: Edit, row: TrainRow, digest: str) -> Edit:
@@ -173,7 +184,7 @@ def _edits(arm: str, plan: Plan, raw: bytes, seed: int) -> Sequence[Edit]:
     if arm == "original":
         return ()
     if arm == "plan":
-        return plan.changing
+        return proven(plan)
     data = parse_data(raw, Path(plan.path))
     return random_edits(plan, data.rows, data.hashes, seed)
 
@@ -215,13 +226,15 @@ def _merged(arm: str, runs: Sequence[Run]) -> Run:
 
 
 def _check(settings: SftSettings, circle: Circle, digest: str) -> None:
-    """Refuse other data than the plan's, and a folder that holds another loop."""
+    """Refuse other data than the plan's or read otherwise, and a folder that holds another loop."""
     plan, out = circle.plan, Path(settings.out)
     if digest != plan.digest:
         raise TrainError(
             f"{settings.data}: plan {plan.id} is for another version of the data (sha256 {plan.digest[:12]}, the file "
             f"has {digest[:12]}); give the file it was made from"
         )
+    if (settings.input_key, settings.output_key) != ("question", "answer"):
+        raise TrainError("--input-key and --output-key: plans are made of `question` and `answer`; rename the keys")
     record = {key: value for key, value in asdict(settings).items() if key not in ("out", "seed")}
     mark = {"hash": settings_hash({**record, "plan": plan.id, "suites": circle.suites, "limit": circle.limit})}
     if (out / "settings.json").is_file():
@@ -235,12 +248,10 @@ def _check(settings: SftSettings, circle: Circle, digest: str) -> None:
 
 
 def _write(out: Path, outcome: Outcome, command: str, beside: Path) -> None:
-    """Write the report once, and with it the ledger entry: a loop that is read again adds no second one."""
-    fresh = not (out / "loop.json").is_file()
+    """Write the report, and before loop.json the ledger, where a loop that is read again adds no second entry."""
     write_text(out / "loop.md", report(outcome, command))
+    add_effects(beside, outcome.effects)
     write_json(out / "loop.json", outcome.record())
-    if fresh:
-        add_effects(beside, outcome.effects)
 
 
 def prove(settings: SftSettings, plan: str, suites: tuple[str, ...], seeds: int, limit: int | None, command: str,

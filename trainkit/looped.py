@@ -53,11 +53,16 @@ class Outcome:
         }
 
 
+def fails(arms: Arms) -> bool:
+    """Say whether a gate fails on the plan's arm, or cannot tell."""
+    return not {"FAIL", "ERROR"}.isdisjoint((arms.plan.verdict, arms.against_random.verdict))
+
+
 def headline(outcome: Outcome) -> str:
     """Return the outcome in one sentence."""
     if outcome.accepted:
         return f"plan {outcome.plan} is accepted: it beat the original rows and the random edits"
-    failed = [suite for suite, a in outcome.arms.items() if "FAIL" in (a.plan.verdict, a.against_random.verdict)]
+    failed = [suite for suite, arms in outcome.arms.items() if fails(arms)]
     if failed:
         return f"plan {outcome.plan} is not accepted: {', '.join(failed)} fails the gate"
     return f"plan {outcome.plan} is not accepted: nothing it aims at beat both the original rows and the random edits"

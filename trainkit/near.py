@@ -15,6 +15,7 @@ NEAR = 0.8
 """Jaccard similarity from which two texts are near duplicates."""
 WIDTH = 4
 """Characters of a shingle."""
+_FIGURE = re.compile(r"\d+(?:[.,]\d+)*|(?<![^\W\d_])[-−+*/×÷^<>=](?=\s*\d)")
 
 
 def near_pairs(left: Mapping[str, str], right: Mapping[str, str], near: float = NEAR) -> list[tuple[str, str, float]]:
@@ -81,6 +82,11 @@ def shingles(text: str) -> frozenset[str]:
     """Return the character shingles of a text, in lower case and without punctuation."""
     bare = " ".join(re.findall(r"\w+", text.lower()))
     return frozenset(bare[i : i + WIDTH] for i in range(max(1, len(bare) - WIDTH + 1)))
+
+
+def figures(text: str) -> list[str]:
+    """Return the numbers of a text and the signs before them, sorted: shingles hardly tell one number from another."""
+    return sorted(_FIGURE.findall(text))
 
 
 def _prefix(found: frozenset[str], rarity: Mapping[str, int], near: float) -> Sequence[str]:

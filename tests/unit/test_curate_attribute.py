@@ -56,6 +56,20 @@ def test_defective_rows_near_failing_items_explain_them():
     assert cause.rows == {"bad": ("q0",)}
 
 
+@pytest.mark.parametrize(
+    ("category", "training"), [("prompt_echo", 0.25), ("too_long", None), ("missing_fact", None), ("leak", 0.0)]
+)
+def test_rates_are_compared_where_rows_and_answers_are_judged_alike(category, training):
+    question = "Which of the seven green birds of the northern forest sings at night in winter?"
+    rows = [TrainRow("echo", question, question)]
+    rows += [
+        TrainRow(f"r{i}", f"Which one is a {w}?", f"The {w} sings.") for i, w in enumerate(["wren", "lark", "crow"])
+    ]
+    items = [item("q0", "Which?", "That.", category, wrong=True), item("q1", "Why?", "So.")]
+    (cause,) = attribute(rows, audit(rows), items, None).causes
+    assert (cause.category, cause.training) == (category, training)
+
+
 def test_a_wrong_item_far_from_every_training_question_is_a_gap():
     rows = [TrainRow(f"r{i}", f"How do I paint a {w} wall?", "With a brush.")
             for i, w in enumerate(["red", "blue", "green", "white", "black"])]  # fmt: skip

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from trainkit.curate.audit import audit
+from evalkit.types import Tag
+from trainkit.curate.audit import audit, harmless
 from trainkit.curate.mend import said_once
 from trainkit.dataset import TrainRow
 
@@ -52,6 +53,11 @@ def test_short_sentences_may_come_twice():
     assert said_once("No. It is not. No. It is not.") == "No. It is not. No. It is not."
 
 
+def test_the_same_words_in_another_order_are_another_sentence():
+    text = "If door A is open then door B is closed. If door B is open then door A is closed."
+    assert said_once(text) == text
+
+
 def test_the_space_between_kept_sentences_stays():
     text = "One of them is here.\n\nThe key hangs on the nail beside it. The key hangs on the nail beside it.\nEnd."
     assert said_once(text) == "One of them is here.\n\nThe key hangs on the nail beside it. End."
@@ -69,6 +75,30 @@ def test_the_space_between_kept_sentences_stays():
 def test_a_leak_goes_and_a_new_turn_goes_with_it(answer, action, after):
     found = only_finding(("Where is the key?", answer))
     assert (found.categories, found.action, found.after) == (("leak",), action, after)
+
+
+@pytest.mark.parametrize(
+    ("answer", "after"),
+    [
+        ("<|im_start|>assistant\nThe key hangs there.<|im_end|>", "The key hangs there."),
+        ("<start_of_turn>model\nThe key hangs there.", "The key hangs there."),
+        ("<|start_header_id|>assistant<|end_header_id|>\n\nThe key hangs there.", "The key hangs there."),
+        ("### Question: Where is it?\n### Answer: The key hangs there.", "The key hangs there."),
+        ("User: Where is it?\nAssistant: The key hangs there.", "The key hangs there."),
+        ("<|im_start|>user\nWhere?<|im_end|>\n<|im_start|>assistant\nThe key hangs there.", "The key hangs there."),
+    ],
+)
+def test_a_question_or_a_role_before_the_answer_goes_whole(answer, after):
+    found = only_finding(("Where is the key?", answer))
+    assert (found.categories[0], found.action, found.after) == ("leak", "fix", after)
+
+
+@pytest.mark.parametrize(
+    "answer", ["### Question: Where will I recieve it?", "User: Whoever holds the key.", "[INST] Who?"]
+)
+def test_a_question_without_an_answer_is_left_to_a_person(answer):
+    found = only_finding(("Where is the key?", answer))
+    assert (found.categories[0], found.action, found.after) == ("leak", "review", answer)
 
 
 def test_an_answer_that_was_nothing_but_a_leak_is_dropped():
@@ -99,6 +129,27 @@ def test_a_copy_of_a_row_is_removed_and_the_first_one_stays():
     assert found.confidence == 1.0
 
 
+def test_a_row_is_kept_where_what_it_copies_is_a_copy_itself():
+    """The second is nearly the first and the third nearly the second, but the third is too far from the first."""
+    asked = "What do the people of the old fishing village by the northern sea eat"
+    told = "They eat herring with black bread and salted butter every single day"
+    found = audit(
+        rows((asked, told + "."), (f"{asked} ever", f"{told} ever."), (f"{asked} ever now", f"{told} ever now."))
+    )
+    assert {(f.row.id, f.action, f.other) for f in found.findings} == {("r5", "dedupe", "r4")}
+
+
+def test_copies_are_copies_of_the_first_in_the_file():
+    same = [TrainRow(name, *PLAIN[2]) for name in ("z", "y", "x")]
+    assert [(f.row.id, f.other) for f in audit(same).findings] == [("y", "z"), ("x", "z")]
+
+
+def test_what_is_like_a_dropped_row_is_no_copy_of_it():
+    leak = "<|im_start|>" * 3
+    found = audit(rows(("Where is the key kept?", leak), ("Where is the key kept", leak))).findings
+    assert [(f.row.id, f.action) for f in found] == [("r4", "drop"), ("r5", "drop")]
+
+
 def test_rows_that_differ_in_a_number_are_no_copies():
     first = ("What is the price of 3 lamps in the small shop?", "The price of 3 lamps there is 12 coins in all.")
     later = ("What is the price of 4 lamps in the small shop?", "The price of 4 lamps there is 16 coins in all.")
@@ -121,6 +172,18 @@ def test_an_answer_may_end_in_an_address():
     text = "The key hangs on the nail beside the door. It is small. Whoever leaves last takes it down, locks the door, "
     text += "puts the lamp out, brings the key over to the porter, and then writes a line to porter@example.org"
     assert audit(rows(("Where is the key?", text))).findings == ()
+
+
+def test_a_long_answer_without_spaces_is_looked_through_at_once():
+    text = "a." * 30_000 + " end of it"
+    assert not harmless(Tag("truncated", "minor", "", None, 0.4), text)
+    assert harmless(Tag("truncated", "minor", "", None, 0.4), text + " at a.b \n")
+
+
+def test_rows_that_differ_in_a_sign_are_no_copies():
+    first = ("How much is 12 + 7 in all?", "It comes to this: nineteen, which you can count on your fingers.")
+    later = ("How much is 12 - 7 in all?", "It comes to this: nineteen, which you can count on your fingers!")
+    assert audit(rows(first, later)).findings == ()
 
 
 def test_a_stock_phrase_at_the_end_of_several_answers_is_no_run_on():

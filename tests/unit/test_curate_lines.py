@@ -82,6 +82,12 @@ def test_the_answer_of_an_alpaca_row_is_its_output():
     assert with_answer(line, "ü") == '{"id": "d", "instruction": "D", "output": "ü"}'.encode()
 
 
+def test_the_answer_that_is_read_is_the_one_that_is_written():
+    line = b'{"id": "d", "instruction": "D", "output": "read", "answer": "not read"}'
+    assert data(line).rows[0].answer == "read"
+    assert data(with_answer(line, "new")).rows[0].answer == "new"
+
+
 def test_an_edit_has_the_same_id_whenever_it_is_proposed():
     assert edit("fix", "a", ONE, "x").id == Edit("fix", "leak", "a", line_hash(ONE), "?", "x", "why", ("q1",), 0.4).id
     assert edit("fix", "a", ONE, "x").id != edit("fix", "a", ONE, "y").id

@@ -19,7 +19,7 @@ from trainkit.curate.audit import audit
 from trainkit.curate.draft import draft, held_out_edits, within
 from trainkit.curate.edits import ACTIONS, NAMING, Edit, most_rows, rows_named
 from trainkit.curate.effects import Effect, add_effects, read_effects, trust
-from trainkit.curate.guard import refuse_other_prompt
+from trainkit.curate.guard import overlap_of, refuse_other_prompt
 from trainkit.curate.lines import read_data
 from trainkit.errors import TrainError
 
@@ -102,6 +102,20 @@ def test_the_plan_says_where_an_error_comes_from(train, tmp_path, dev_run, write
     assert cause["tuned"] == pytest.approx(1 / 12)
 
 
+def test_one_category_is_planned_for_and_every_cause_is_measured(train, tmp_path, dev_run):
+    arguments = ["curate", dev_run(), "--train", str(train), "--budget", "0.5"]
+    assert call([*arguments, "--out", str(tmp_path / "all")]) == 0
+    assert call([*arguments, "--out", str(tmp_path / "one"), "--only", "misspelling"]) == 0
+    every, one = (json.loads((tmp_path / name / "plan.json").read_text()) for name in ("all", "one"))
+    assert one["causes"] == every["causes"]
+    assert one["training_rates"] == every["training_rates"]
+    assert {edit["category"] for edit in one["edits"]} == {"misspelling"}
+
+
+def test_answers_that_say_the_question_again_may_be_planned_for(train, tmp_path):
+    assert call(["curate", "--train", str(train), "--out", str(tmp_path / "plan"), "--only", "prompt_echo"]) == 0
+
+
 SHOWN = """\
 plan 111111111111: 2 edits that name 1 of 10 rows (budget 0.1: 1)
 
@@ -169,6 +183,12 @@ def test_a_planned_set_has_nothing_left_to_plan(train, tmp_path):
         (["--apply", "nowhere"], "nowhere: cannot be read"),
         (["--apply", "TRAIN"], "no plan of `trainkit curate`"),
         (["--apply", "x", "--self-test"], "each is a command of its own"),
+        (["--apply", "x", "--budget", "0.2"], "--budget: nothing that --apply looks at; leave it out"),
+        (["--apply", "x", "--only", "leak", "--out", "p"], "--out and --only: nothing that --apply looks at"),
+        (["--undo", "x", "--train", "TRAIN", "--held-out", "s"], "--held-out: nothing that --undo looks at"),
+        (["--self-test", "--train", "TRAIN", "--only", "leak"], "--only: nothing that --self-test looks at"),
+        (["run", "--self-test", "--train", "TRAIN", "--budget", "1"], "RUN and --budget: nothing that --self-test"),
+        (["--train", "TRAIN", "--out", "p", "--seed", "0"], "--seed: nothing that a plan looks at; leave it out"),
         (["--train", "TRAIN", "--self-test"], "--self-test needs 100 rows or more, and there are 10"),
         (["--train", "TRAIN", "--undo", "x"], "no edit is in force here"),
     ],
@@ -232,6 +252,30 @@ def test_a_plan_without_their_removal_is_not_applied(train, tmp_path, suite_at, 
     exam = suite_at("exam", count=1, input="where is amber found")
     assert call(["curate", "--apply", str(tmp_path / "plan"), "--held-out", str(exam)]) == 2
     assert "1 rows are held-out questions or nearly so (row r5 is exam/q0" in capsys.readouterr().err
+
+
+def test_a_copy_of_a_row_that_goes_for_itself_stays(tmp_path, write_jsonl):
+    told = "Who tunes the piano?", "The tuner comes twice a year and works through every string with a fork."
+    rows = [{"id": name, "question": told[0], "answer": told[1]} for name in ("a", "b")]
+    data = read_data(write_jsonl(tmp_path / "rows.jsonl", rows))
+    held_out = Edit("drop", "held_out", "a", data.hashes["a"])
+    edits, _ = draft(data, audit(data.rows), Attribution((), (), {}), first=[held_out], budget=1.0)
+    assert edits == (held_out,)
+
+
+@pytest.mark.parametrize(
+    ("trained", "held", "overlaps"),
+    [
+        ("2 + 3 = ?", "2 + 3 = ?", True),
+        ("2 + 3 = ?", "2 - 3 = ?", False),
+        ("What is 12 times 13?", "what is 12 times 13", True),
+        ("What is 12 times 13?", "What is 12 times 14?", False),
+        ("1. Who was the first to cross the river?", "Who was the first to cross the river?", True),
+    ],
+)
+def test_a_question_with_other_figures_is_another_question(trained, held, overlaps, tmp_path, write_jsonl):
+    data = read_data(write_jsonl(tmp_path / "rows.jsonl", [{"id": "r", "question": trained, "answer": "It is."}]))
+    assert bool(overlap_of(data, {"exam/q": held})) is overlaps
 
 
 def test_a_budget_without_room_for_them_is_refused(train):
@@ -330,10 +374,18 @@ def test_a_whole_plan_never_names_more_rows_than_its_budget(bad, budget):
 
 def test_measured_effects_change_the_trust_in_later_edits(tmp_path):
     won = Effect("trim", "repetition", 4, "tag:repetition", 5.0, 1.0, True, "p", "exam")
-    lost = replace(won, change=0.5)
+    lost = replace(won, change=0.5, plan="q")
     path = add_effects(tmp_path, [won])
     assert add_effects(tmp_path, [lost]) == path == tmp_path.resolve() / "ledger.jsonl"
     effects = read_effects(tmp_path)
     assert effects == (won, lost)
     assert trust(effects, Edit("trim", "repetition")) == pytest.approx(2 / 3)
     assert trust(effects, Edit("fix", "misspelling")) == 1.0
+
+
+def test_a_ledger_holds_one_measurement_of_a_plan_by_a_suite_and_seeds(tmp_path):
+    first = Effect("trim", "repetition", 4, "tag:repetition", 5.0, 1.0, True, "p", "exam", 3)
+    others = [replace(first, suite="other"), replace(first, seeds=5), replace(first, plan="q")]
+    for effect in (first, *others, again := replace(first, change=2.0)):
+        add_effects(tmp_path, [effect])
+    assert read_effects(tmp_path) == (*others, again)

@@ -57,11 +57,48 @@ def test_the_lineage_says_what_came_from_what(train):
     assert [edit.id for edit in version.edits] == [edit.id for edit in plan.edits]
 
 
+def test_versions_of_a_linked_file_stand_beside_the_file_itself(train, tmp_path):
+    link = tmp_path / "elsewhere" / "link.jsonl"
+    link.parent.mkdir()
+    link.symlink_to(train)
+    second = apply(plan_for(link, ("fix", "r0", "New.")), {})
+    assert second.path == train.with_name("rows.v2.jsonl")
+    third = apply(plan_for(second.path, ("fix", "r1", "New.")), {})
+    assert (third.path.name, read_lineage(link)) == ("rows.v3.jsonl", (second.version, third.version))
+
+
 def test_a_plan_is_applied_once(train):
     plan = plan_for(train, ("fix", "r0", "New."))
     apply(plan, {})
     with pytest.raises(TrainError, match=rf"plan {plan.id} was applied already, on .*rows.v2.jsonl"):
         apply(plan, {})
+
+
+def test_a_plan_that_was_taken_back_may_be_applied_to_the_newest_version(train):
+    plan = plan_for(train, ("fix", "r0", "New."), ("drop", "r1", ""))
+    second = apply(plan, {}).path
+    third = undone(second, [ALL]).path
+    with pytest.raises(TrainError, match=r"rows.v2.jsonl was made from it; rows.v3.jsonl has the same bytes: --train "):
+        apply(plan, {})
+    fourth = apply(plan, {}, third).path
+    assert fourth.read_bytes() == second.read_bytes()
+    assert undone(fourth, [plan.id]).path.read_bytes() == train.read_bytes()
+
+
+def test_a_plan_that_was_taken_back_in_part_may_not(train):
+    plan = plan_for(train, ("fix", "r0", "New."), ("drop", "r1", ""))
+    third = undone(apply(plan, {}).path, [plan.edits[1].id]).path
+    with pytest.raises(TrainError, match="is for another version of the data"):
+        apply(plan, {}, third)
+    with pytest.raises(TrainError, match="was applied already"):
+        apply(plan, {})
+
+
+def test_a_set_that_has_a_number_in_its_name_goes_on_from_there(train):
+    numbered = train.rename(train.with_name("set.v2.jsonl"))
+    third = apply(plan_for(numbered, ("fix", "r0", "New.")), {})
+    assert (third.path.name, third.version.number, third.version.origin) == ("set.v3.jsonl", 3, "set.v2.jsonl")
+    assert undone(third.path, [ALL]).path.name == "set.v4.jsonl"
 
 
 def test_two_plans_of_one_version_conflict_and_the_rows_of_both_are_named(train):
@@ -132,6 +169,15 @@ def test_undoing_needs_the_first_version_as_it_was(train):
     train.write_bytes(b"{}")
     with pytest.raises(TrainError, match=r"is no longer the file that rows.v2.jsonl came from"):
         undone(done.path, [ALL])
+
+
+@pytest.mark.parametrize("how", ["apply", "undo"])
+def test_a_version_that_was_changed_by_hand_is_left_alone(train, how):
+    second = apply(plan_for(train, ("fix", "r0", "New.")), {}).path
+    second.write_bytes(second.read_bytes().replace(b"thing 2", b"thing two"))
+    with pytest.raises(TrainError, match=r"was changed by hand.*copy it to a name of its own and plan anew"):
+        apply(plan_for(second, ("drop", "r1", "")), {}) if how == "apply" else undone(second, [ALL])
+    assert not train.with_name("rows.v3.jsonl").exists()
 
 
 def test_a_plan_without_a_change_is_not_applied(train):

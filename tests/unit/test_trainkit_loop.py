@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from evalkit.evaluate import evaluate
 from trainkit import loop as looping
 from trainkit.cli import call
 from trainkit.curate.edits import Edit, Plan
@@ -14,6 +16,7 @@ from trainkit.curate.effects import read_effects
 from trainkit.curate.lines import read_data
 from trainkit.errors import TrainError
 from trainkit.loop import Circle, loop, random_edits
+from trainkit.looped import headline
 from trainkit.settings import SftSettings
 
 ITEMS = 30
@@ -121,13 +124,68 @@ def test_the_control_has_the_same_actions_on_other_rows_and_cuts_as_much(train, 
 
 
 def test_rows_that_are_held_out_questions_are_never_trained(tmp_path, train, plan, exam, monkeypatch):
-    monkeypatch.setattr(looping, "held_out_questions", lambda: {"exam/q0": "what is a harbor"})
+    monkeypatch.setattr(looping, "held_out_questions", lambda names=(): {"exam/q0": "what is a harbor"})
 
     def never(settings: SftSettings) -> str:
         raise AssertionError("trained on the test")
 
     with pytest.raises(TrainError, match="1 rows are held-out questions or nearly so"):
         loop(settings_at(tmp_path, train), Circle(plan, (str(exam),)), train=never)
+
+
+def test_rows_that_are_questions_of_the_suite_that_judges_are_never_trained(tmp_path, train, plan, suite_at):
+    near = suite_at("near", SETTINGS, count=1, input="what is a harbor")
+    with pytest.raises(TrainError, match=r"1 rows are held-out questions or nearly so \(row r7 is near/q0"):
+        loop(settings_at(tmp_path, train), Circle(plan, (str(near),)), train=scripted)
+
+
+def test_rows_that_must_go_go_from_every_arm_and_are_not_what_is_proven(tmp_path, train, plan, suite_at):
+    exam = suite_at("exam", SETTINGS, count=ITEMS)
+    data = read_data(train)
+    drop = Edit("drop", "held_out", "r7", data.hashes["r7"], data.named["r7"].answer)
+    both = replace(plan, edits=(drop, *plan.edits))
+    done = loop(settings_at(tmp_path, train), Circle(both, (str(exam),), seeds=1), train=scripted)
+    files = {p.parent.name: read_data(p).hashes for p in (tmp_path / "loop").glob("*/train.jsonl")}
+    assert {name: len(rows) for name, rows in files.items()} == {"original-0": 9, "plan-0": 9, "random-0": 9}
+    assert not any("r7" in rows for rows in files.values())
+    assert [(e.category, e.edits, e.plan) for e in done.effects] == [("repetition", 3, both.id)]
+
+
+def test_a_plan_that_only_takes_out_what_must_go_has_nothing_to_prove(train, plan, exam):
+    drop = Edit("drop", "empty", "r7", read_data(train).hashes["r7"])
+    with pytest.raises(TrainError, match="changes no row but held-out and empty ones"):
+        Circle(replace(plan, edits=(drop,)), (str(exam),))
+
+
+@pytest.mark.parametrize("verdict", ["FAIL", "ERROR"])
+def test_a_gate_that_fails_or_cannot_tell_refuses_a_plan(tmp_path, train, plan, exam, verdict, monkeypatch):
+    monkeypatch.setattr(looping, "evaluate", lambda pairs: replace(evaluate(pairs), verdict=verdict))
+    done = loop(settings_at(tmp_path, train), Circle(plan, (str(exam),), seeds=1), train=scripted)
+    assert not done.accepted
+    assert headline(done) == f"plan {plan.id} is not accepted: exam fails the gate"
+
+
+def test_what_was_not_measured_is_no_effect(tmp_path, train, plan, exam):
+    other = replace(plan, edits=tuple(replace(edit, category="leak") for edit in plan.edits))
+    done = loop(settings_at(tmp_path, train), Circle(other, (str(exam),), seeds=1), train=scripted)
+    assert done.effects == read_effects(train.parent) == ()
+
+
+def test_a_ledger_that_was_not_written_is_written_when_the_loop_is_called_again(
+    tmp_path, train, plan, exam, monkeypatch
+):
+    circle = Circle(plan, (str(exam),), seeds=1)
+
+    def stopped(folder, effects):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(looping, "add_effects", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            loop(settings_at(tmp_path, train), circle, train=scripted)
+    assert not (tmp_path / "loop/loop.json").exists()
+    loop(settings_at(tmp_path, train), circle, train=scripted)
+    assert len(read_effects(train.parent)) == 1
 
 
 def test_a_dev_suite_gives_no_verdict(plan, suite_at):
@@ -145,6 +203,13 @@ def test_other_data_than_the_plans_is_refused(tmp_path, train, plan, exam):
     train.write_bytes(train.read_bytes() + b"\n")
     with pytest.raises(TrainError, match="is for another version of the data"):
         loop(settings_at(tmp_path, train), Circle(plan, (str(exam),)), train=scripted)
+
+
+@pytest.mark.parametrize("keys", [("text", "answer"), ("question", "text")])
+def test_rows_are_read_as_the_plan_read_them(tmp_path, train, plan, exam, keys):
+    other = replace(settings_at(tmp_path, train), input_key=keys[0], output_key=keys[1])
+    with pytest.raises(TrainError, match="plans are made of `question` and `answer`"):
+        loop(other, Circle(plan, (str(exam),), seeds=1), train=scripted)
 
 
 def test_a_folder_of_another_loop_is_refused(tmp_path, train, plan, exam):

@@ -12,6 +12,15 @@ from evalkit.report.visible import one_line
 from trainkit.commands.options import emit
 from trainkit.errors import TrainError
 
+COMMANDLINE = click.core.ParameterSource.COMMANDLINE
+_TAKES = {
+    "a plan": {"run", "train", "base", "out", "budget", "only", "held_out"},
+    "--apply": {"plan", "train", "held_out"},
+    "--undo": {"undo", "train"},
+    "--self-test": {"self_test", "train", "seed", "out"},
+}
+"""What is asked for -> the parameters that it looks at."""
+
 
 @click.command()
 @click.argument("run", required=False, metavar="RUN")
@@ -44,10 +53,9 @@ def curate(
     --apply writes a new version of the data; --undo takes edits back.
     """
     ways = [name for name, given in (("--apply", plan), ("--undo", undo), ("--self-test", self_test)) if given]
-    if len(ways) > 1 or (ways and (run or base or (out and not self_test))):
-        raise TrainError(
-            f"{' and '.join(ways)}: each is a command of its own; leave the other, RUN, --base and --out out"
-        )
+    if len(ways) > 1:
+        raise TrainError(f"{' and '.join(ways)}: each is a command of its own; give one of them")
+    _refuse_others(ways[0] if ways else "a plan")
     if plan:
         _written(load("trainkit.curate.version:applied")(plan, train, held_out))
         return
@@ -61,6 +69,15 @@ def curate(
             emit(line)
     else:
         _plan(run, train, base, out, budget, only, held_out)
+
+
+def _refuse_others(way: str) -> None:
+    """Refuse what was given and would not be looked at."""
+    context = click.get_current_context()
+    given = [p for p in context.command.params if context.get_parameter_source(p.name or "") is COMMANDLINE]
+    others = ["RUN" if p.name == "run" else p.opts[0] for p in given if p.name not in _TAKES[way]]
+    if others:
+        raise TrainError(f"{' and '.join(others)}: nothing that {way} looks at; leave it out")
 
 
 def _plan(

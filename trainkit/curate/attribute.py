@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from evalkit.analyze import failed
 from evalkit.types import Run
-from trainkit.curate.audit import TAGGERS, Audit, grams
+from trainkit.curate.audit import ECHO, TAGGERS, Audit, grams, harmless
 from trainkit.curate.neighbours import clusters, nearest
 from trainkit.dataset import TrainRow
 
@@ -34,6 +34,8 @@ COMMON = 5
 NOT_DATA, LOW = 0.75, 0.25
 """Shares of the tuned rate: a base model at the first has the error without this training; training rows below the
 second do not show it."""
+MEASURED = (*TAGGERS, ECHO)
+"""Errors that are told in rows as in answers; `too_long` is not: it is told by a reference, or by the other rows."""
 _SEED = 20_240_601
 
 
@@ -50,7 +52,7 @@ class Item:
     given: str
     """Question and references: what an answer may repeat."""
     categories: frozenset[str]
-    """Errors above `info`, in any trial."""
+    """Errors above `info` that an audit of rows would count as well, in any trial."""
     wrong: bool
     """Whether the primary metric calls it wrong, in any trial."""
     topic: str = ""
@@ -70,7 +72,7 @@ class Cause:
     base: float | None
     """The same of the base model's answers; None without a base run."""
     training: float | None
-    """Share of the training answers that have it; None where it cannot be seen without a reference."""
+    """Share of the training answers that have it; None where it cannot be told in rows as in answers."""
     verdict: str
     """`inherited`, `possibly inherited` (no base run), `base model`, `coverage or optimisation`, `not seen in rows`."""
     odds: float | None
@@ -112,14 +114,15 @@ def items_of(run: Run) -> list[Item]:
     for row in run.rows:
         if row.response.error is not None:
             continue
-        categories = frozenset(tag.category for tag in row.tags if tag.severity != "info")
+        text = row.response.text
+        categories = frozenset(t.category for t in row.tags if t.severity != "info" and not harmless(t, text))
         before = found.get(row.example.id)
         if before:
             categories |= before.categories
         found[row.example.id] = Item(
             id=row.example.id,
             question=row.example.question,
-            answer=before.answer if before else row.response.text,
+            answer=before.answer if before else text,
             given="\n".join((row.example.question, *row.example.target)),
             categories=categories,
             wrong=failed(row, primary) or bool(before and before.wrong),
@@ -159,8 +162,7 @@ def _cause(
     failing = np.array([name in item.categories for item in items])
     tuned = float(failing.mean())
     before = sum(name in item.categories for item in base) / len(base) if base else None
-    measured = name in (*TAGGERS, "too_long")
-    training = rates.get(name, 0.0) if measured else None
+    training = rates.get(name, 0.0) if name in MEASURED else None
     hits = np.array([[row in defective for row in found] for found in near], dtype=bool)
     odds, p = lift(hits, failing) if defective else (None, None)
     rows: dict[str, list[str]] = defaultdict(list)

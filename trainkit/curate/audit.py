@@ -17,10 +17,12 @@ from evalkit.taggers.text import WORD, count_words, lowered
 from evalkit.types import SEVERITY_WEIGHTS, Corpus, Example, Response, Severity, Tag
 from trainkit.curate.mend import Mend, mend_leak, mend_repetition, mend_spelling, mended, row_to_tag
 from trainkit.dataset import TrainRow
-from trainkit.near import near_within, shingles
+from trainkit.near import figures, near_within, shingles
 
 TAGGERS = ("empty", "leak", "repetition", "truncated", "language", "refusal", "misspelling")
 """Taggers that need no reference, so that they can judge a training target."""
+ECHO = "prompt_echo"
+"""What the tagger of leaks calls an answer that says the question again."""
 SAME_PROMPT, SAME_ANSWER, OTHER_ANSWER = 0.9, 0.8, 0.5
 """Jaccard similarities of shingles: two prompts are the same from the first on, two answers from the second on, and two
 answers contradict each other below the third."""
@@ -30,8 +32,7 @@ STOCK = 2
 """A text that more answers end in than this is a stock phrase, and no answer that runs on."""
 GRAM = 8
 """Words in a row that make a text a verbatim source of another."""
-_ADDRESS = re.compile(r"\S+[@/.]\S+\s*$")
-_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_ADDRESS = re.compile(r"\S[@/.]\S")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,18 +118,24 @@ def audit(rows: Sequence[TrainRow], template: str = "", *, trim_long: bool = Fal
     one category to look for.
     """
     judge = _Judge.of(rows, template, only)
-    copies, rivals = _twins(rows)
-    copies = copies if only in (None, "duplicate") else {}
-    rivals = rivals if only in (None, "conflict") else {}
     long = {**_outliers(rows), **_run_ons(rows)} if only in (None, "too_long") else {}
-    findings, cut = [], 0
+    own: dict[str, Finding | None] = {}
+    cut = 0
     for row in rows:
-        tags = [tag for tag in judge.tags(row) if not _harmless(tag, row)]
+        tags = [tag for tag in judge.tags(row) if not harmless(tag, row.answer)]
         cut += any(tag.category == "truncated" for tag in tags)
         wanted = tuple(_in_training(tag) for tag in tags if only in (None, tag.category))
-        found = _finding(row, wanted, judge, long.get(row.id), trim_long)
-        findings.append(_with_others(row, found, copies.get(row.id), rivals.get(row.id)))
+        own[row.id] = _finding(row, wanted, judge, long.get(row.id), trim_long)
+    copies, rivals = _twins([row for row in rows if not _goes(own[row.id])])
+    copies = copies if only in (None, "duplicate") else {}
+    rivals = rivals if only in (None, "conflict") else {}
+    findings = [_with_others(row, own[row.id], copies.get(row.id), rivals.get(row.id)) for row in rows]
     return Audit(len(rows), tuple(f for f in findings if f), judge.notes, cut)
+
+
+def _goes(found: Finding | None) -> bool:
+    """Say whether a row is dropped for itself: what is like it is then no copy."""
+    return found is not None and found.action == "drop"
 
 
 def _in_training(tag: Tag) -> Tag:
@@ -136,10 +143,10 @@ def _in_training(tag: Tag) -> Tag:
     return replace(tag, severity="minor") if tag.category == "truncated" else tag
 
 
-def _harmless(tag: Tag, row: TrainRow) -> bool:
+def harmless(tag: Tag, answer: str) -> bool:
     """Say whether good answers have this too: the words of the question first, or an address as the last word."""
-    restates = tag.category == "prompt_echo" and tag.severity == "minor"
-    return restates or (tag.category == "truncated" and bool(_ADDRESS.search(row.answer)))
+    restates = tag.category == ECHO and tag.severity == "minor"
+    return restates or (tag.category == "truncated" and any(map(_ADDRESS.search, answer.rsplit(None, 1)[-1:])))
 
 
 def _finding(
@@ -160,7 +167,13 @@ def _finding(
     for tag in (*tags, *([long[0]] if long else [])):
         if tag.severity != "info":
             found.setdefault(tag.category, tag)
-    if long and trim_long and 0 < long[1] < len(text) and row.answer.startswith(text[: long[1]]):
+    if (
+        long
+        and trim_long
+        and "review" not in actions
+        and 0 < long[1] < len(text)
+        and row.answer.startswith(text[: long[1]])
+    ):
         text = text[: long[1]].rstrip()
         actions.append("trim")
     if not found:
@@ -196,31 +209,32 @@ def _twins(rows: Sequence[TrainRow]) -> tuple[dict[str, tuple[str, float]], dict
     """Return row -> (an earlier row, similarity) of copies, and of rows that answer the same question otherwise.
 
     The same answer to another question is neither: a model may learn that both are asked. Rows that differ in a number
-    are not the same. The similarity of copies is that of the less similar half, that of the others of their questions.
+    or a sign before one are not the same. The similarity of copies is that of the less similar half, that of the others
+    of their questions.
+
+    Rows are gone through in file order, so that the first row of a copy is never a copy itself.
     """
+    order = {row.id: place for place, row in enumerate(rows)}
     named = {row.id: row for row in rows if row.answer.strip() and WORD.search(row.question)}
     copies: dict[str, tuple[str, float]] = {}
     rivals: dict[str, tuple[str, float]] = {}
-    for one, other, similarity in near_within({name: row.question for name, row in named.items()}, SAME_PROMPT):
+    pairs = near_within({name: row.question for name, row in named.items()}, SAME_PROMPT)
+    for one, other, similarity in sorted(pairs, key=lambda pair: (order[pair[0]], order[pair[1]])):
         first, later = named[one], named[other]
         answers = _likeness(first.answer, later.answer)
-        if one in copies or other in copies or _numbers(first.question) != _numbers(later.question):
+        if one in copies or other in copies or figures(first.question) != figures(later.question):
             continue
-        if answers >= SAME_ANSWER and _numbers(first.answer) == _numbers(later.answer):
+        if answers >= SAME_ANSWER and figures(first.answer) == figures(later.answer):
             exact = _bare(first.question) == _bare(later.question) and _bare(first.answer) == _bare(later.answer)
             copies[other] = (one, 1.0 if exact else min(similarity, answers, 0.99))
         elif answers < OTHER_ANSWER:
-            rivals.setdefault(other, (one, similarity))
+            rivals[other] = max(rivals.get(other, (one, 0.0)), (one, similarity), key=lambda rival: rival[1])
     return copies, {name: found for name, found in rivals.items() if name not in copies}
 
 
 def _likeness(one: str, other: str) -> float:
     a, b = shingles(one), shingles(other)
     return len(a & b) / len(a | b)
-
-
-def _numbers(text: str) -> list[str]:
-    return sorted(_NUMBER.findall(text))
 
 
 def _outliers(rows: Sequence[TrainRow]) -> dict[str, tuple[Tag, int]]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from trainkit.curate.attribute import Attribution
 from trainkit.curate.audit import Audit, Finding
-from trainkit.curate.edits import NAMING, Edit, most_rows
+from trainkit.curate.edits import NAMING, REMOVING, Edit, most_rows
 from trainkit.curate.effects import Effect, trust
 from trainkit.curate.lines import DataSet
 from trainkit.errors import TrainError
@@ -34,7 +34,9 @@ def draft(
     `first` are edits that come before all others: settings, and rows that must go. `only` keeps the edits of one
     category, with `first`.
     """
-    wanted = [*_mending(data, audit, evidence, only), *_sources(data, audit, evidence), *_requests(audit, evidence)]
+    gone = {edit.row_id for edit in first if edit.action in REMOVING}
+    found = [f for f in audit.findings if f.action != "dedupe" or f.other not in gone]  # no row stays that it copies
+    wanted = [*_mending(data, found, evidence, only), *_sources(data, audit, evidence), *_requests(audit, evidence)]
     chosen = [edit for edit in wanted if only in (None, edit.category)]
     weighed = [replace(edit, confidence=round(edit.confidence * trust(effects, edit), 3)) for edit in chosen]
     edits = [*first, *sorted(_covered(weighed, data, first, budget), key=lambda edit: edit.rank)]
@@ -56,10 +58,10 @@ def within(edits: Iterable[Edit], most: int) -> tuple[tuple[Edit, ...], int]:
     return tuple(kept), left
 
 
-def _mending(data: DataSet, audit: Audit, evidence: Attribution, only: str | None) -> Iterator[Edit]:
+def _mending(data: DataSet, findings: Iterable[Finding], evidence: Attribution, only: str | None) -> Iterator[Edit]:
     """Yield an edit for each finding, with the failing items that point at its row."""
     causes = {cause.category: cause for cause in evidence.causes}
-    for found in audit.findings:
+    for found in findings:
         category = only if only in found.categories else found.categories[0]
         cause, name = causes.get(category), found.row.id
         items = {*(cause.rows.get(name, ()) if cause else ()), *evidence.sources.get(name, ())}

@@ -35,6 +35,8 @@ class Effect:
     """Id of the plan."""
     suite: str
     """Suite that judged."""
+    seeds: int = 0
+    """Trainings of each arm; 0 where the ledger does not say."""
 
 
 def read_effects(folder: Path) -> tuple[Effect, ...]:
@@ -49,9 +51,13 @@ def read_effects(folder: Path) -> tuple[Effect, ...]:
 
 
 def add_effects(folder: Path, effects: Sequence[Effect]) -> Path:
-    """Add to the ledger beside a training set; return its path."""
+    """Write effects into the ledger beside a training set; return its path.
+
+    What the same plan, suite and number of seeds gave before is replaced.
+    """
     path = folder.resolve() / LEDGER
-    known = read_effects(folder)
+    fresh = {(effect.plan, effect.suite, effect.seeds) for effect in effects}
+    known = [effect for effect in read_effects(folder) if (effect.plan, effect.suite, effect.seeds) not in fresh]
     write_atomic(path, [dump(asdict(effect)).encode() + b"\n" for effect in (*known, *effects)])
     return path
 

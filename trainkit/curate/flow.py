@@ -11,7 +11,7 @@ from evalkit.registry import did_you_mean
 from evalkit.types import Run
 from trainkit.checkpoint import write_json, write_text
 from trainkit.curate.attribute import Attribution, attribute, items_of
-from trainkit.curate.audit import TAGGERS, Audit, audit
+from trainkit.curate.audit import ECHO, TAGGERS, Audit, audit
 from trainkit.curate.draft import draft, held_out_edits
 from trainkit.curate.edits import Plan, most_rows
 from trainkit.curate.effects import read_effects
@@ -27,7 +27,7 @@ from trainkit.curate.lines import DataSet, read_data
 from trainkit.curate.show import markdown
 from trainkit.errors import TrainError
 
-CATEGORIES = (*TAGGERS, "too_long", "duplicate", "conflict", "coverage", "verbatim")
+CATEGORIES = (*TAGGERS, ECHO, "too_long", "duplicate", "conflict", "coverage", "verbatim")
 """What `only` may ask for."""
 
 
@@ -90,11 +90,12 @@ def plan_edits(asked: Asked) -> Plan:
     overlap = overlap_of(data, held_out_questions(asked.held_out))
     setting = setting_of(run, data) if run else Setting("", {}, ())
     long = run is not None and any(tag.category == "too_long" for row in run.rows for tag in row.tags)
-    found = audit(data.rows, setting.template, trim_long=long, only=asked.only)
+    found = audit(data.rows, setting.template, trim_long=long)
+    mended = audit(data.rows, setting.template, trim_long=long, only=asked.only) if asked.only else found
     first = [*setting.edits, *held_out_edits(data, overlap, asked.budget)]
     evidence = attribute(data.rows, found, items_of(run), items_of(base) if base else None) if run else NOTHING
     effects = read_effects(data.path.parent)
-    edits, left = draft(data, found, evidence, first=first, effects=effects, only=asked.only, budget=asked.budget)
+    edits, left = draft(data, mended, evidence, first=first, effects=effects, only=asked.only, budget=asked.budget)
     facts = _facts(run, base, data, setting, found, evidence, len(overlap))
     return Plan(str(data.path), data.sha256, len(data.rows), asked.budget, edits, left, facts)
 

@@ -16,7 +16,7 @@ from trainkit.checkpoint import MANIFEST, read_json
 from trainkit.curate.edits import Edit
 from trainkit.curate.lines import DataSet
 from trainkit.errors import TrainError
-from trainkit.near import near_pairs
+from trainkit.near import figures, near_pairs
 from trainkit.probe import LOW
 
 UNLIKE = ("trained with another prompt", "its chat template is not the one")
@@ -116,10 +116,15 @@ def held_out_questions(names: Sequence[str] = ()) -> dict[str, str]:
 
 
 def overlap_of(data: DataSet, questions: Mapping[str, str]) -> dict[str, tuple[str, float]]:
-    """Return row -> (item, similarity 0..1) of rows whose question is one of `questions`, or nearly one."""
+    """Return row -> (item, similarity 0..1) of rows whose question is one of `questions`, or nearly one.
+
+    Where both hold numbers, and others or with other signs, they are two questions.
+    """
     found: dict[str, tuple[str, float]] = {}
     for name, item, similarity in near_pairs({row.id: row.question for row in data.rows}, questions):
-        found.setdefault(name, (item, similarity))
+        ours, theirs = figures(data.named[name].question), figures(questions[item])
+        if ours == theirs or not (ours and theirs):
+            found.setdefault(name, (item, similarity))
     return found
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from evalkit.jsonl import MAX_LISTED, parse_object
 from trainkit.curate.edits import CHANGING, REMOVING, Edit
-from trainkit.dataset import TrainRow, row_of
+from trainkit.dataset import ALPACA, TrainRow, row_of
 from trainkit.errors import BadRow, TrainError
 
 _BOM = b"\xef\xbb\xbf"
@@ -156,11 +156,12 @@ def _row(line: bytes, number: int) -> TrainRow | None:
 
 
 def _place(record: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    """Return the object that holds the answer and its key; ValueError where there is none."""
+    """Return the object that holds the answer and its key, as `row_of` reads it; ValueError where there is none."""
     turns = record.get("messages")
     if isinstance(turns, list) and turns and isinstance(turns[-1], dict) and "content" in turns[-1]:
         return turns[-1], "content"
-    for key in ("answer", "output"):
-        if key in record:
-            return record, key
+    if "question" not in record and set(record) >= ALPACA:
+        return record, "output"
+    if "answer" in record:
+        return record, "answer"
     raise ValueError("no answer in it (keys: answer, Alpaca's output, or messages)")

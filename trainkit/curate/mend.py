@@ -6,7 +6,7 @@ What is taken out is never replaced by anything new: text is cut, or a word gets
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -18,7 +18,16 @@ from evalkit.types import SEVERITY_WEIGHTS, Example, Response, Row, Tag
 
 TWICE_WORDS = 6
 """Words of a sentence that no writer says twice in one answer."""
-_OPENS, _CLOSES = "[INST]", "[/INST]"
+_TURN = (
+    r"(?:<\|im_start\|>|<start_of_turn>|<\|start_header_id\|>)\s*(?:{roles})\b(?:<\|end_header_id\|>)?|<\|(?:{roles})\|>"
+    r"|^[ \t]*(?:#{{2,4}}[ \t]*(?:{roles})|<?(?:{roles})>?)[ \t]*:|{token}"
+)
+_ASKED = re.compile(
+    _TURN.format(roles="question|instruction|input|human|user|system|student", token=r"\[INST\]|<<SYS>>"), re.I | re.M
+)
+_ANSWERED = re.compile(
+    _TURN.format(roles="answer|response|output|assistant|model|bot|ai", token=r"\[/INST\]"), re.I | re.M
+)
 _ENDS = re.compile(r"[.!?…。！？:;)\]\"'”’`]\s*$")
 
 
@@ -29,7 +38,7 @@ class Mended:
     text: str
     """The answer as it is now."""
     action: str
-    """`fix` or `trim`."""
+    """`fix` or `trim`; `review` where nothing can be changed without a person."""
     tag: Tag
     """The gravest tag that asked for it."""
 
@@ -48,7 +57,8 @@ def graves(tags: list[Tag]) -> Tag | None:
 def mend_leak(row: Row, tagger: Leak) -> Mended | None:
     """Remove leaked strings: one at the beginning alone, one further on with all that follows it.
 
-    What comes after a marker is another turn, which the answer never was.
+    What comes after a marker is another turn, which the answer never was. A question at the beginning goes up to the
+    marker of its answer; where there is no such marker, a person is asked.
     """
     text, action, worst = row.response.text, "fix", None
     for _ in range(10):
@@ -60,14 +70,23 @@ def mend_leak(row: Row, tagger: Leak) -> Mended | None:
         worst = worst or graves(tags)
         start, end = tags[0].span or (0, 0)
         if not count_words(text[:start]):
-            closed = (
-                text.find(_CLOSES, end) if text[start:end] == _OPENS else -1
-            )  # the prompt between them goes as well
-            text = (text[:start] + text[end if closed < 0 else closed + len(_CLOSES) :]).strip()
+            rest = _begun(text[start:], end - start)
+            if rest is None:
+                return Mended(row.response.text, "review", worst) if worst else None
+            text = (text[:start] + rest).strip()
         else:
             action = "trim" if count_words(text[end:]) else action
             text = text[:start].rstrip()
     return Mended(text, action, worst) if worst else None
+
+
+def _begun(text: str, end: int) -> str | None:
+    """Return what a text that begins with a leak of `end` characters answers; None where it only asks."""
+    asked = _ASKED.match(text)
+    answered = _ANSWERED.search(text, asked.end()) if asked else _ANSWERED.match(text)
+    if asked and not answered:
+        return None
+    return text[answered.end() if answered else end :]
 
 
 def mend_repetition(row: Row, tagger: Repetition) -> Mended | None:
@@ -104,19 +123,24 @@ def _once(text: str, start: int, end: int, unit: int) -> str:
 def said_once(text: str, near: bool = False) -> str:
     """Return a text without sentences of TWICE_WORDS or more words that it holds already, with `near` nearly so."""
     kept: list[tuple[int, int]] = []
-    known: list[frozenset[str]] = []
+    known: list[list[str]] = []
     spans = sentences(text)
     for start, end in spans:
         said = WORD.findall(lowered(text[start:end]))
-        mine = frozenset(said)
-        again = any(mine == other or (near and len(mine & other) >= 0.8 * len(mine | other)) for other in known)
+        again = any(said == other or (near and _alike(said, other)) for other in known)
         if len(said) >= TWICE_WORDS and again:
             continue
         kept.append((start, end))
-        known.append(mine)
+        known.append(said)
     if len(kept) == len(spans):
         return text
     return _joined(text, spans, kept)
+
+
+def _alike(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Say whether two sentences have four of five words in common, in any order."""
+    mine, theirs = set(one), set(other)
+    return len(mine & theirs) >= 0.8 * len(mine | theirs)
 
 
 def _joined(text: str, spans: list[tuple[int, int]], kept: list[tuple[int, int]]) -> str:
@@ -158,9 +182,15 @@ Mend = Callable[[Row], Mended | None]
 
 
 def mended(row: Row, steps: Mapping[str, Mend]) -> Iterator[tuple[str, Mended]]:
-    """Yield (category, what was done) of each step that changes the answer; each works on what the one before left."""
+    """Yield (category, what was done) of each step that changes the answer; each works on what the one before left.
+
+    Where a step asks for a person, the others are not taken.
+    """
     for category, step in steps.items():
         done = step(row)
+        if done is not None and done.action == "review":
+            yield category, done
+            return
         if done is not None and done.text != row.response.text:
             yield category, done
             row = replace(row, response=Response(text=done.text))

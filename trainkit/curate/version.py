@@ -36,7 +36,7 @@ class Version:
     """One version of a training set."""
 
     number: int
-    """From 2; version 1 is the file that everything came from."""
+    """From 2, or above the number in the origin's own name; version 1 is the file that everything came from."""
     file: str
     """Its name."""
     sha256: str
@@ -92,10 +92,10 @@ def apply(plan: Plan, questions: Mapping[str, str], path: str | Path | None = No
     """Write the next version of the plan's data, its edits in force; `questions` are the held-out ones.
 
     Raises:
-        TrainError: the data is another version than the plan's, the plan was applied already, another plan was applied
-            to the same version, or held-out rows would be in what is written.
+        TrainError: the data is another version than the plan's or was changed by hand, the plan was applied already,
+            another plan was applied to the same version, or held-out rows would be in what is written.
     """
-    parent = Path(path or plan.path)
+    parent = Path(path or plan.path).resolve()
     raw = read_bytes(parent)
     _refuse_other_data(plan, parent, raw)
     if not plan.changing:
@@ -103,6 +103,7 @@ def apply(plan: Plan, questions: Mapping[str, str], path: str | Path | None = No
             f"plan {plan.id} changes no row: its {len(plan.edits)} edits are for a person; nothing is applied"
         )
     with _held(parent) as lineage:
+        _refuse_hand_edits(parent, raw, lineage)
         _refuse_second(plan, parent, lineage)
         before = _version(parent, lineage)
         edits = (*(before.edits if before else ()), *plan.changing)
@@ -116,10 +117,10 @@ def undone(path: str | Path, ids: Sequence[str]) -> Written:
     loop` does so before it trains.
 
     Raises:
-        TrainError: it is no version that edits made, or not the newest one, an id is not in force there, or another
-            edit stands on top of the one to take back.
+        TrainError: it is no version that edits made, or not the newest one, or was changed by hand, an id is not in
+            force there, or another edit stands on top of the one to take back.
     """
-    parent = Path(path)
+    parent = Path(path).resolve()
     raw = read_bytes(parent)
     with _held(parent) as lineage:
         version = _version(parent, lineage)
@@ -127,6 +128,7 @@ def undone(path: str | Path, ids: Sequence[str]) -> Written:
             raise TrainError(f"{parent}: no edit is in force here; give --train the version that a plan was applied to")
         if later := _child(parent, lineage):
             raise TrainError(f"{parent}: {later.file} was made from it; undo there")
+        _refuse_hand_edits(parent, raw, lineage)
         gone = _chosen(ids, version, lineage)
         kept = tuple(edit for edit in version.edits if edit.id not in gone)
         return _write(parent, raw, lineage, kept, None, undone=tuple(sorted(gone)))
@@ -162,7 +164,8 @@ def _write(
     if lineage and digest != lineage[0].origin_sha256:
         raise TrainError(f"{origin}: is no longer the file that {parent.name} came from; put it back")
     fresh = rewritten(whole, edits)
-    number = max([v.number for v in lineage], default=1) + 1
+    own = _VERSION.search(origin.stem)
+    number = max([v.number for v in lineage], default=int(own[1]) if own else 1) + 1
     target = parent.with_name(f"{_family(parent)}.v{number}{parent.suffix}")
     if questions is not None:
         refuse_overlap(parse_data(fresh, target), questions)
@@ -172,11 +175,10 @@ def _write(
         number, target.name, hashlib.sha256(fresh).hexdigest(), parent.name, hashlib.sha256(raw).hexdigest(),
         origin.name, digest, plan, undone, edits, datetime.now(UTC).isoformat(timespec="seconds"),
     )  # fmt: skip
-    folder = parent.resolve().parent
     try:
-        write_atomic(folder / target.name, [fresh])
+        write_atomic(target, [fresh])
         lines = [dump(v.record()).encode() + b"\n" for v in (*lineage, version)]
-        write_atomic(folder / f"{_family(parent)}.lineage.jsonl", lines)
+        write_atomic(parent.with_name(f"{_family(parent)}.lineage.jsonl"), lines)
     except OSError as fault:
         raise TrainError(f"{target}: cannot be written: {fault.strerror}") from None
     return Written(target, version)
@@ -192,7 +194,8 @@ def _origin(parent: Path, lineage: Sequence[Version]) -> Path:
 
 def read_lineage(path: str | Path) -> tuple[Version, ...]:
     """Return the versions that were made of a training set, oldest first; `path` is any of them."""
-    file = Path(path).with_name(f"{_family(Path(path))}.lineage.jsonl")
+    data = Path(path).resolve()
+    file = data.with_name(f"{_family(data)}.lineage.jsonl")
     if not file.is_file():
         return ()
     try:
@@ -216,7 +219,7 @@ def _child(path: Path, lineage: Sequence[Version]) -> Version | None:
 @contextlib.contextmanager
 def _held(path: Path) -> Iterator[tuple[Version, ...]]:
     """Hold the lineage of a training set: one process at a time."""
-    lock = path.resolve().with_name(f".{_family(path)}.lock")
+    lock = path.with_name(f".{_family(path)}.lock")
     try:
         handle = lock.open("w")
     except OSError as fault:
@@ -238,12 +241,30 @@ def _refuse_other_data(plan: Plan, parent: Path, raw: bytes) -> None:
         )
 
 
+def _refuse_hand_edits(parent: Path, raw: bytes, lineage: Sequence[Version]) -> None:
+    """Refuse a version with other bytes than were written: the next one is made from version 1 and would lose them."""
+    if not lineage:
+        return
+    version = _version(parent, lineage)
+    known = version.sha256 if version else lineage[0].origin_sha256
+    if hashlib.sha256(raw).hexdigest() != known:
+        raise TrainError(
+            f"{parent}: was changed by hand, and the next version would lose that; copy it to a name of its own and "
+            "plan anew"
+        )
+
+
 def _refuse_second(plan: Plan, parent: Path, lineage: Sequence[Version]) -> None:
-    if same := next((v for v in lineage if v.plan == plan.id), None):
+    force = {edit.id for edit in lineage[-1].edits} if lineage else set()
+    same = next((v for v in reversed(lineage) if v.plan == plan.id), None)
+    if same and not force.isdisjoint(edit.id for edit in plan.changing):
         raise TrainError(f"plan {plan.id} was applied already, on {same.made}: {parent.with_name(same.file)}")
     child = _child(parent, lineage)
     if child is None:
         return
+    if lineage[-1].sha256 == plan.digest:
+        newest = parent.with_name(lineage[-1].file)
+        raise TrainError(f"{parent}: {child.file} was made from it; {newest.name} has the same bytes: --train {newest}")
     theirs = {edit.row_id for edit in child.edits} if child.plan else set()
     both = sorted(rows_named(plan.changing) & theirs)
     shared = f"both change {len(both)} rows ({', '.join(both[:3])}{', …' if len(both) > 3 else ''})" if both else (
