@@ -21,6 +21,7 @@ import click
 from evalkit.record import read_run
 from evalkit.report.markdown import grid
 from evalkit.types import Run
+from tests.benchmarks.speed import write_page
 
 SAMPLED = ("--set", "trials=3", "--set", "generation.temperature=0.7")
 PASSED = (0, 1, 3)
@@ -138,8 +139,7 @@ def main(model: str, suite: str, out: Path, output: Path) -> None:
         first, second = (run(model, suite, s, out / f) for s, f in zip(pair.settings, pair.folders, strict=True))
         parts.append(section(pair, out, (first, second)))
     items = len({row.example.id for row in first.rows})
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(PAGE.format(model=model, suite=suite, items=items) + "\n".join(parts), encoding="utf-8")
+    write_page(PAGE.format(model=model, suite=suite, items=items) + "\n".join(parts), output)
 
 
 if __name__ == "__main__":

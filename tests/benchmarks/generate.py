@@ -8,8 +8,8 @@ Answers are compared with `model.generate` on one prompt at a time as well.
 
 from __future__ import annotations
 
+import functools
 import statistics
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from evalkit.prompt import requests_of as requests_of_suite
 from evalkit.report.markdown import grid
 from evalkit.suite import read_suite
 from evalkit.types import Request
-from tests.benchmarks.speed import MODEL, processor
+from tests.benchmarks.speed import MODEL, processor, timed, write_page
 
 SIZES = (8, 16, 32, 64)
 
@@ -64,13 +64,6 @@ def theirs(backend: HfBackend, requests: Sequence[Request], size: int) -> list[s
     return [found[i] for i in range(len(sent))]
 
 
-def timed(work: Any, *arguments: Any) -> tuple[float, list[str]]:
-    """Return (seconds, answers)."""
-    begin = time.perf_counter()
-    found = work(*arguments)
-    return time.perf_counter() - begin, found
-
-
 def equal(some: Sequence[str], others: Sequence[str]) -> int:
     """Return how many answers are the same but for space around them."""
     return sum(a.strip() == b.strip() for a, b in zip(some, others, strict=True))
@@ -103,12 +96,12 @@ def main(rows: int, tokens: int, repeats: int, suite: str, data_dir: str | None,
     backend = HfBackend(find_checkpoint(str(fetch(MODEL))))
     requests = requests_of(rows, tokens, suite, data_dir)
     ours(backend, requests[:4])  # loads, checks, warms
-    sizes = {size: timed(theirs, backend, requests, size)[0] for size in SIZES}
+    sizes = {size: timed(functools.partial(theirs, backend, requests, size))[0] for size in SIZES}
     size = min(sizes, key=sizes.__getitem__)
     pairs = []
     for _ in range(repeats):
-        a, want = timed(theirs, backend, requests, size)
-        b, got = timed(ours, backend, requests)
+        a, want = timed(lambda: theirs(backend, requests, size))
+        b, got = timed(lambda: ours(backend, requests))
         pairs.append((a, b))
         click.echo(f"model.generate {a:.1f} s, evalkit {b:.1f} s", err=True)
     tokens_of = sum(len(backend.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in got)
@@ -122,11 +115,7 @@ def main(rows: int, tokens: int, repeats: int, suite: str, data_dir: str | None,
         repeats=repeats, table="\n".join(grid(("side", "seconds", "tokens/s"), lines)), size=size, checked=len(few),
         ratio=statistics.median(a / b for a, b in pairs), same=equal(got, want), alone=alone,
     )  # fmt: skip
-    if output:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(text, encoding="utf-8")
-    else:
-        click.echo(text)
+    write_page(text, output)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from pathlib import Path
 import click
 
 from tests.benchmarks import generate
-from tests.benchmarks.speed import MODEL, Case, ours, processor, requests_of, theirs
+from tests.benchmarks.speed import MODEL, Case, ours, processor, requests_of, theirs, write_page
 
 JOBS: dict[str, tuple[Case, int]] = {
     "arc_challenge, 0 shots, 64 rows": (Case("", ("arc_challenge",), 0, 64, 0), 8),
@@ -91,11 +91,7 @@ def main(data_dir: str, job: str | None, side: str, output: Path | None) -> None
         click.echo(" ".join(rows[-1]), err=True)
     table = "\n".join(grid(("job", "rival, GB", "evalkit, GB", "ratio"), rows))
     text = PAGE.format(processor=processor(), model=MODEL, table=table)
-    if output:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(text, encoding="utf-8")
-    else:
-        click.echo(text)
+    write_page(text, output)
 
 
 if __name__ == "__main__":

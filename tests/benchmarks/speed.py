@@ -14,7 +14,6 @@ import os
 import platform
 import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -293,12 +292,21 @@ def processor() -> str:
         return platform.processor() or platform.machine()
 
 
+def write_page(text: str, output: Path | None) -> None:
+    """Write a page, or print it where no file is given."""
+    if output:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text, encoding="utf-8")
+    else:
+        click.echo(text, nl=False)
+
+
 @click.command()
 @click.option("--data-dir", required=True)
 @click.option("--repeats", default=3)
 @click.option("--only", default="", help="Cases whose name holds this; in a page that is there only their rows change.")
-@click.option("-o", "--output", default=None)
-def main(data_dir: str, repeats: int, only: str, output: str | None) -> None:
+@click.option("-o", "--output", type=click.Path(path_type=Path))
+def main(data_dir: str, repeats: int, only: str, output: Path | None) -> None:
     """Measure all cases and write the page."""
     os.environ["HF_HUB_OFFLINE"] = "1"
     folder = str(fetch(MODEL))
@@ -310,15 +318,11 @@ def main(data_dir: str, repeats: int, only: str, output: str | None) -> None:
         if only in case.name:
             found.append(measure(case, backend, rival, data_dir, repeats))
             click.echo(str(found[-1]), err=True)
-    if only and output and Path(output).is_file():
-        text = mended(Path(output).read_text(encoding="utf-8"), found)
+    if only and output and output.is_file():
+        text = mended(output.read_text(encoding="utf-8"), found)
     else:
         text = page(found, growth(backend, data_dir) if not only else [], repeats)
-    if output:
-        Path(output).parent.mkdir(parents=True, exist_ok=True)
-        Path(output).write_text(text, encoding="utf-8")
-    else:
-        sys.stdout.write(text)
+    write_page(text, output)
 
 
 if __name__ == "__main__":

@@ -262,16 +262,12 @@ def main(repeats: int, only: str, output: Path | None, name: str | None, side: s
     import torch
 
     from evalkit.report.markdown import grid
-    from tests.benchmarks.speed import processor
+    from tests.benchmarks.speed import processor, write_page
 
     rows = [compared(work, repeats) for work in WORKS if only in work.name]
     table = "\n".join(grid(HEAD, rows))
     text = PAGE.format(processor=processor(), threads=torch.get_num_threads(), repeats=repeats, table=table)
-    if output:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(text, encoding="utf-8")
-    else:
-        click.echo(text)
+    write_page(text, output)
 
 
 if __name__ == "__main__":
