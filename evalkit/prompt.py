@@ -64,6 +64,11 @@ def template_hash(suite: Suite) -> str:
     return hashlib.sha256(dump(parts).encode()).hexdigest()[:16]
 
 
+def chat_template_hash(template: str) -> str:
+    """Return 16 hex digits of a tokenizer's chat template; empty where it has none."""
+    return hashlib.sha256(template.encode()).hexdigest()[:16] if template else ""
+
+
 def unlike_trained(suite: Suite, trained: Mapping[str, Any], identity: Mapping[str, str]) -> str:
     """Return how a suite asks otherwise than a checkpoint's trainkit.json says it was trained; empty where it does not.
 

@@ -71,7 +71,15 @@ def shifts_of(baseline: Run, candidate: Run, costs: Mapping[str, float] | None =
     Raises:
         NotComparable: the runs are not of the same questions and taggers, or share no answered question.
     """
-    whole = compare_runs(baseline, candidate, tolerate=("template",))
+    return shifts_in(compare_runs(baseline, candidate, tolerate=("template",)), baseline, candidate, costs)
+
+
+def shifts_in(whole: Comparison, baseline: Run, candidate: Run, costs: Mapping[str, float] | None = None) -> Shifts:
+    """Return how the errors of two runs differ that are compared already.
+
+    Raises:
+        NotComparable: the runs share no answered question.
+    """
     items = tuple(found for item in whole.items if (found := _answered(item)))
     if not items:
         raise NotComparable(f"runs {baseline.id} and {candidate.id} share no answered question; nothing to compare")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from evalkit.jsonl import dump
 from evalkit.models import Checkpoint
+from evalkit.prompt import chat_template_hash
 from trainkit.dataset import Reading
 from trainkit.template import PromptSpec
 
@@ -59,7 +60,7 @@ def record(prepared: Prepared, shape: Shape, facts: Mapping[str, Any], probe: Pr
         "schema": SCHEMA,
         "kind": "lora" if prepared.settings.lora else "full",
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "prompt": {**spec.record(), "chat_template": _short(template) if spec.chat else ""},
+        "prompt": {**spec.record(), "chat_template": chat_template_hash(template) if spec.chat else ""},
         "ends": list(prepared.encoder.ends),
         "parent": {
             "model": prepared.settings.model,
@@ -124,10 +125,6 @@ def _meminfo(key: str) -> int:
     except OSError:
         return 0
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:")), 0)
-
-
-def _short(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16] if text else ""
 
 
 def settings_hash(settings: Mapping[str, Any]) -> str:

@@ -5,7 +5,6 @@ Tokenizer and config are read at once, so that a prompt that cannot be made fail
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import logging
 import math
@@ -25,6 +24,7 @@ from evalkit.backends.quiet import quiet
 from evalkit.backends.tree import TreeScorer, measure_budget
 from evalkit.errors import ModelError, one_line_of
 from evalkit.models import Checkpoint
+from evalkit.prompt import chat_template_hash
 from evalkit.registry import load
 from evalkit.types import Request, Response, Tick, no_tick
 
@@ -63,7 +63,6 @@ class HfBackend:
     @property
     def identity(self) -> Mapping[str, str]:
         """Name weights, template, precision, device, threads, and the budget of a scoring batch once it is measured."""
-        template = self.tokenizer.chat_template or ""
         return {
             "backend": "hf",
             "model_digest": self._digest,
@@ -73,7 +72,7 @@ class HfBackend:
             "device": self.device,
             "attention": "sdpa",
             "threads": str(torch.get_num_threads()),
-            "chat_template": hashlib.sha256(str(template).encode()).hexdigest()[:16] if template else "",
+            "chat_template": chat_template_hash(str(self.tokenizer.chat_template or "")),
         }
 
     @property

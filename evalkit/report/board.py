@@ -14,7 +14,7 @@ from evalkit.errors import NotComparable
 from evalkit.evaluate import TAG, evaluate
 from evalkit.policy import Policy
 from evalkit.report.visible import one_line
-from evalkit.shift import Shift, shifts_of
+from evalkit.shift import Shift, shifts_in
 from evalkit.types import Run
 from evalkit.verdict import Check, Verdict
 
@@ -154,7 +154,7 @@ def board_of(given: Sequence[Sequence[Run]], costs: Costs | None = None, policy:
         verdicts += [(later.name, verdict)] if verdict else []
         for suite, pair in pairs.items():
             checks = tuple(c for c in verdict.checks if c.suite == suite) if verdict else ()
-            shifts = shifts_of(first.runs[suite], later.runs[suite], costs).shifts
+            shifts = shifts_in(pair, first.runs[suite], later.runs[suite], costs).shifts
             changes.append((suite, Change(column, pair, checks, shifts, _flips(pair))))
     return Board(
         checkpoints,
