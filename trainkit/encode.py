@@ -72,6 +72,8 @@ class Encoder:
     """Most tokens of a row; None: any number."""
     over_long: str = "raise"
     """`raise`, `drop` or `truncate-prompt-left`."""
+    bad_rows: str = "raise"
+    """`raise` or `drop`, for rows that cannot be encoded."""
 
     def __post_init__(self) -> None:
         """Refuse a model that cannot be asked or cannot end."""
@@ -99,11 +101,13 @@ class Encoder:
         """Encode rows, apply the limit, and write what became of each into the ledger.
 
         Raises:
-            BadRow: a row cannot be encoded, or is too long and `over_long` is `raise`.
+            BadRow: a row cannot be encoded and `bad_rows` is `raise`, or is too long and `over_long` is `raise`.
         """
         kept = []
         for row in rows:
-            encoded = self._fitted(self.encode(row), row.line)
+            encoded = self._encoded(row)
+            if isinstance(encoded, Encoded):
+                encoded = self._fitted(encoded, row.line)
             if isinstance(encoded, str):
                 ledger.dropped[row.id] = encoded
                 continue
@@ -113,6 +117,15 @@ class Encoder:
                 ledger.trained += 1
             kept.append(encoded)
         return kept
+
+    def _encoded(self, row: TrainRow) -> Encoded | str:
+        """Return the row in tokens, or why it is dropped."""
+        try:
+            return self.encode(row)
+        except BadRow as fault:
+            if self.bad_rows == "raise":
+                raise BadRow(fault.row, f"{fault.reason} (--bad-rows drop leaves such rows out, counted)") from None
+            return fault.reason
 
     def _fitted(self, encoded: Encoded, line: int) -> Encoded | str:
         """Return the row within the limit, or why it is dropped."""

@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 
 # Threads that wait by spinning take the core from the thread they wait for as soon as anything else runs: on a shared
-# machine with two cores small matrix products became 14 times slower. It must be set before torch loads OpenMP.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# machine with two cores small matrix products became 14 times slower. Threads that sleep at once wake too late: a
+# decoding step took a quarter longer. So they spin for some microseconds (libgomp), then sleep. It must be set before
+# torch loads OpenMP.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 
 def cut(count: int, size: int) -> list[range]:

@@ -7,7 +7,7 @@ Knows nothing of suites, chat templates, files or the command line.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from evalkit.backends import families
 from evalkit.backends.draw import TextOf
+from evalkit.backends.lean import LeanStep
 from evalkit.backends.linears import narrow_forwards
 from evalkit.backends.slots import Engine, Row, SlotBatch
 from evalkit.types import Finish, Sampling
@@ -55,8 +56,12 @@ class Decoder:
         self.slots, self.kv_bytes, self.token_bytes = slots, kv_bytes, 0
         self.limit = limit or families.context_limit(model.config)
         penalty = families.repetition_penalty(model)
-        self.engine = Engine(model, frozenset(eos), penalty, prefill_tokens, narrow_forwards(model))
-        self.fallback = families.block_reason(model) or families.generation_reason(model) or self._check()
+        self.engine = Engine(model, frozenset(eos), penalty, prefill_tokens, narrow_forwards(model), LeanStep.of(model))
+        blocked = families.block_reason(model) or families.generation_reason(model)
+        self.fallback = blocked or self._check()
+        if self.fallback and not blocked and self.engine.lean:
+            self.engine = replace(self.engine, lean=None)
+            self.fallback = self._check()
 
     def decode(
         self,

@@ -1,7 +1,7 @@
 """Linear layers for few tokens at a time: the same product, computed as weight times columns.
 
-For 8 < M <= 256 rows, `W @ x.T` runs 10-20 % faster than `x @ W.T` in MKL (measured, float32, 2 cores), with equal
-results.
+`W @ X` of 16, 32, 48 or 64 columns runs a third faster in MKL than `X @ W.T` on rows, but up to half slower for a number
+between (measured, float32, 2 cores), so columns are padded. Results are equal but for float noise.
 """
 
 from __future__ import annotations
@@ -14,9 +14,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 FEW = 256
+COLUMNS = 16
+"""Columns are padded to a multiple of this."""
 Forward = Callable[[Tensor], Tensor]
 Swap = Sequence[tuple[nn.Module, Forward]]
 """Modules with the forwards to use instead of their own."""
+
+
+def padded(rows: int) -> int:
+    """Return the number of columns that so many rows are computed in; a single row stays alone."""
+    return rows if rows == 1 else -(-rows // COLUMNS) * COLUMNS
 
 
 def _columns(linear: nn.Linear, keep_layout: bool) -> Forward:
@@ -24,9 +31,12 @@ def _columns(linear: nn.Linear, keep_layout: bool) -> Forward:
     weight, bias, width = linear.weight, linear.bias, linear.weight.shape[1]
 
     def forward(x: Tensor) -> Tensor:
-        if x.numel() > FEW * width:
+        rows = x.numel() // width
+        if not 1 < rows <= FEW:
             return functional.linear(x, weight, bias)
-        out = torch.mm(weight, x.reshape(-1, width).t()).t()
+        columns = x.new_zeros(width, padded(rows))
+        columns[:, :rows] = x.reshape(-1, width).t()
+        out = torch.mm(weight, columns)[:, :rows].t()
         if not keep_layout:
             out = out.contiguous()
         if bias is not None:

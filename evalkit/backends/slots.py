@@ -17,6 +17,7 @@ from torch import Tensor
 
 from evalkit.backends.draw import TextOf, cut_at_stop, draw, penalize
 from evalkit.backends.kv import SlotCache
+from evalkit.backends.lean import LeanStep
 from evalkit.backends.linears import Swap, swapped
 from evalkit.types import Finish, Sampling
 
@@ -84,6 +85,8 @@ class Engine:
     """Prompt tokens in one forward pass."""
     narrow: Swap = ()
     """Faster forwards of its linear layers for few tokens."""
+    lean: LeanStep | None = None
+    """A faster forward pass of one token a row, where the model has one."""
 
     def forward(self, ids: Tensor, positions: Tensor, allowed: Tensor, cache: SlotCache) -> Tensor:
         """Return the last position's logits (B, V), float32, for ids and positions (B, T) and a mask (B, 1, T, L)."""
@@ -101,6 +104,13 @@ class Engine:
             )
         logits: Tensor = out.logits[:, -1].float()
         return logits
+
+    def step(self, ids: Tensor, positions: Tensor, allowed: Tensor, cache: SlotCache) -> Tensor:
+        """Return `forward`'s logits (B, V) for one token a row, ids and positions (B, 1), allowed (B, L)."""
+        if self.lean is None:
+            return self.forward(ids, positions, allowed[:, None, None], cache)
+        with torch.inference_mode():
+            return self.lean(ids, positions, allowed, cache)
 
     def choose(self, row: Row, logits: Tensor, best: int) -> int:
         """Return the row's next token from logits (V,) whose largest is at `best`."""
@@ -185,11 +195,13 @@ class SlotBatch:
         keys = torch.arange(stop, device=device)
         allowed = (keys <= columns) & ((keys < self.shared) | (keys >= self.shared + gaps))
         self.cache.aim(slice(0, len(rows)), stop=stop, columns=columns[:, 0])
-        return self.engine.forward(ids, positions, allowed[:, None, None], self.cache)
+        return self.engine.step(ids, positions, allowed, self.cache)
 
     def _accept(self, rows: list[Row], logits: Tensor, text_of: TextOf) -> None:
         """Give each row its next token from logits (B, V); a NaN among them, seen in the maximum, ends its row only."""
         values, best = (found.tolist() for found in logits.max(-1))
+        if self.engine.penalty != 1.0 or any(row.generator for row in rows):
+            logits = logits.contiguous()  # a lean step's lie in columns
         for row, scores, value, token in zip(rows, logits, values, best, strict=True):
             if value != value:
                 row.finish = "error"

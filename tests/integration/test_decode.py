@@ -1,6 +1,7 @@
 """The decoder against `model.generate`, one prompt at a time, on tiny random models of each family."""
 
 import runpy
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,6 +9,8 @@ import pytest
 import torch
 
 from evalkit.backends.decode import Decoder
+from evalkit.backends.lean import LeanStep
+from evalkit.backends.slots import Row, SlotBatch
 from evalkit.types import Sampling
 
 tiny = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("tiny.py"))))
@@ -50,6 +53,47 @@ def test_greedy_answers_equal_generate_in_every_family(family):
     assert decoder.fallback is None
     got = answers(decoder, prompts, [Sampling(max_new_tokens=n) for n in budgets])
     assert [c.token_ids for c in got] == [generate(model, p, n) for p, n in zip(prompts, budgets, strict=True)]
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
+def test_a_lean_step_gives_the_models_own_logits_for_any_number_of_rows(family):
+    model = tiny.causal(tiny.CONFIGS[family]())
+    for count in (1, 3, 16, 17):
+        engine = Decoder(model, [tiny.EOS]).engine
+        assert engine.lean
+        found = []
+        for each in (engine, replace(engine, lean=None)):
+            rows = [Row(i, prompt, Sampling(), 4) for i, prompt in enumerate(tiny.prompts(count))]
+            batch = SlotBatch(each, rows, count)
+            batch.start()
+            batch.admit(rows)
+            for row in rows:
+                row.tokens.append(7 + row.index)
+            found.append(batch.step())
+        assert found[0].shape == (count, tiny.WORDS)
+        torch.testing.assert_close(found[0], found[1], atol=1e-4, rtol=1e-4)
+
+
+def test_a_lean_step_that_differs_from_the_model_is_not_used(llama, monkeypatch):
+    monkeypatch.setattr(LeanStep, "__call__", lambda *args: torch.zeros(len(args[1]), tiny.WORDS))
+    decoder = Decoder(llama, [tiny.EOS])
+    assert decoder.fallback is None and decoder.engine.lean is None
+    prompt = tiny.prompts(1)[0]
+    (got,) = answers(decoder, [prompt], [Sampling(max_new_tokens=6)])
+    assert got.token_ids == generate(llama, prompt, 6)
+
+
+@pytest.mark.parametrize("change", ["bfloat16", "activation", "layer", "family"])
+def test_models_without_a_lean_step_are_told(change):
+    config = tiny.CONFIGS["gemma" if change == "family" else "llama"]()
+    if change == "activation":
+        config.hidden_act = "gelu"
+    model = tiny.causal(config)
+    if change == "bfloat16":
+        model = model.to(torch.bfloat16)
+    if change == "layer":
+        model.model.layers[1].mlp.up_proj = torch.nn.Sequential(model.model.layers[1].mlp.up_proj)
+    assert LeanStep.of(model) is None
 
 
 @pytest.mark.parametrize("name", [*sorted(tiny.SLIDING), "t5"])

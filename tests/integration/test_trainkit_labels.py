@@ -137,6 +137,17 @@ def test_an_answer_that_holds_an_end_token_is_refused(tokenizer, spec):
         Encoder(spec, tokenizer, (END,)).encode(TrainRow("a", "q", "yes<|end|>no<|end|>"))
 
 
+def test_a_row_that_cannot_be_encoded_is_dropped_and_counted_where_asked(tokenizer):
+    rows = [TrainRow("a", "q", "yes<|end|>no", line=1), TrainRow("b", "q", "a", line=2)]
+    with pytest.raises(BadRow, match=r"row a .*\(--bad-rows drop leaves such rows out, counted\)"):
+        Encoder(PLAIN, tokenizer, (END,)).encode_all(rows, Ledger(2))
+    ledger = Ledger(2)
+    kept = Encoder(PLAIN, tokenizer, (END,), bad_rows="drop").encode_all(rows, ledger)
+    assert [row.id for row in kept] == ["b"]
+    assert "its answer holds the text of an end token" in ledger.dropped["a"]
+    assert ledger.line().startswith("2 rows = 1 trained + 0 truncated + 1 dropped")
+
+
 def test_a_chat_needs_a_chat_template_and_a_model_needs_an_end(tokenizer, tmp_path):
     bare = AutoTokenizer.from_pretrained(save_tiny_llama(tmp_path / "plain", chat=False))
     with pytest.raises(TrainError, match="no chat template"):
