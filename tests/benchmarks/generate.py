@@ -72,29 +72,25 @@ def equal(some: Sequence[str], others: Sequence[str]) -> int:
 PAGE = """\
 # Answers
 
-Written by `python -m tests.benchmarks.generate --rows {rows} --tokens {tokens} -o reports/benchmarks/generate.md` on
-{processor}, {threads} threads; {model}, float32, greedy. {suite}: {rows} answers of at most {tokens} tokens,
-medians of {repeats} interleaved repeats in one process.
+Written by `python -m tests.benchmarks.generate -o reports/benchmarks/generate.md` on {processor}, {threads} threads;
+{model}, float32, greedy. Medians of {repeats} interleaved repeats in one process, the ratios pair by pair. docs_qa
+asks by chat, with the system prompt as a shared beginning; lamini_docs asks by a short plain template.
+"""
+SECTION = """
+## {suite}
+
+{rows} answers of at most {tokens} tokens.
 
 {table}
 
-**{ratio:.2f} times faster** than `model.generate` at its best batch size ({size}), pair by pair. {same} of {rows}
-answers equal its answers in batches, and {alone} of {checked} those of `model.generate` on one prompt at a time; the
-others part at a tie within float noise.
+**{ratio:.2f} times faster** than `model.generate` at its best batch size ({size}). {same} of {rows} answers equal its
+answers in batches, and {alone} of {checked} those of `model.generate` on one prompt at a time; the others part at a
+tie within float noise.
 """
 
 
-@click.command()
-@click.option("--rows", default=64)
-@click.option("--tokens", default=96)
-@click.option("--repeats", default=3)
-@click.option("--suite", default="docs_qa")
-@click.option("--data-dir")
-@click.option("-o", "--output", type=click.Path(path_type=Path))
-def main(rows: int, tokens: int, repeats: int, suite: str, data_dir: str | None, output: Path | None) -> None:
-    """Measure and write the page."""
-    backend = HfBackend(find_checkpoint(str(fetch(MODEL))))
-    requests = requests_of(rows, tokens, suite, data_dir)
+def section(backend: HfBackend, suite: str, requests: Sequence[Request], repeats: int) -> str:
+    """Measure one suite and return its part of the page."""
     ours(backend, requests[:4])  # loads, checks, warms
     sizes = {size: timed(functools.partial(theirs, backend, requests, size))[0] for size in SIZES}
     size = min(sizes, key=sizes.__getitem__)
@@ -103,19 +99,36 @@ def main(rows: int, tokens: int, repeats: int, suite: str, data_dir: str | None,
         a, want = timed(lambda: theirs(backend, requests, size))
         b, got = timed(lambda: ours(backend, requests))
         pairs.append((a, b))
-        click.echo(f"model.generate {a:.1f} s, evalkit {b:.1f} s", err=True)
+        click.echo(f"{suite}: model.generate {a:.1f} s, evalkit {b:.1f} s", err=True)
     tokens_of = sum(len(backend.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in got)
     few = requests[:16]
     alone = equal(ours(backend, few), [theirs(backend, [request], 1)[0] for request in few])
+    sizes[size] = statistics.median(a for a, _ in pairs)
     lines = [(f"`model.generate`, {n} rows", f"{s:.1f}", f"{tokens_of / s:.0f}") for n, s in sizes.items()]
     mine = statistics.median(b for _, b in pairs)
     lines.append(("evalkit", f"{mine:.1f}", f"{tokens_of / mine:.0f}"))
-    text = PAGE.format(
-        rows=rows, tokens=tokens, processor=processor(), threads=torch.get_num_threads(), model=MODEL, suite=suite,
-        repeats=repeats, table="\n".join(grid(("side", "seconds", "tokens/s"), lines)), size=size, checked=len(few),
+    return SECTION.format(
+        suite=suite, rows=len(requests), tokens=requests[0].sampling.max_new_tokens, size=size, checked=len(few),
+        table="\n".join(grid(("side", "seconds", "tokens/s"), lines)),
         ratio=statistics.median(a / b for a, b in pairs), same=equal(got, want), alone=alone,
     )  # fmt: skip
-    write_page(text, output)
+
+
+@click.command()
+@click.option("--rows", default=64)
+@click.option("--tokens", default=96)
+@click.option("--repeats", default=3)
+@click.option("--suite", "suites", multiple=True, default=("docs_qa", "lamini_docs"))
+@click.option("--data-dir")
+@click.option("-o", "--output", type=click.Path(path_type=Path))
+def main(
+    rows: int, tokens: int, repeats: int, suites: Sequence[str], data_dir: str | None, output: Path | None
+) -> None:
+    """Measure and write the page."""
+    backend = HfBackend(find_checkpoint(str(fetch(MODEL))))
+    parts = [section(backend, suite, requests_of(rows, tokens, suite, data_dir), repeats) for suite in suites]
+    page = PAGE.format(processor=processor(), threads=torch.get_num_threads(), model=MODEL, repeats=repeats)
+    write_page(page + "".join(parts), output)
 
 
 if __name__ == "__main__":
