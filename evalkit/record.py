@@ -36,6 +36,8 @@ _KEYS = (
     ("settings", "max_errors"),
 )
 """What every manifest holds."""
+STUDIES = ("loop.md", "curve.md")
+"""Pages of `trainkit`, which hold what several trainings gave."""
 _FILES = ("manifest.json", "journal.jsonl", "rows.jsonl", "telemetry.jsonl", "summary.json", "lock")
 
 
@@ -72,6 +74,12 @@ def run_folders(path: Path) -> list[Path]:
     """Return the run that `path` is, or the runs that it holds, as several suites in one command leave them."""
     found = path.glob("*/manifest.json") if not (path / "manifest.json").is_file() else [path / "manifest.json"]
     return sorted(manifest.parent for manifest in found)
+
+
+def study_of(path: Path) -> Path | None:
+    """Return the page of several trainings that a folder holds, a loop's or a curve's; None where it is a run."""
+    pages = [path / name for name in STUDIES if (path / name).is_file()]
+    return pages[0] if pages and not (path / "manifest.json").exists() else None
 
 
 def read_rows(folder: Path, sha256: str | None = None) -> Iterator[Row]:

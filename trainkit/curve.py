@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -18,6 +18,7 @@ from evalkit.jsonl import dump
 from evalkit.registry import load
 from evalkit.stats import mean_interval, t_quantile
 from trainkit.checkpoint import MANIFEST, read_json, write_json, write_text
+from trainkit.curved import Curve, Point, report
 from trainkit.dataset import TrainRow, read_rows
 from trainkit.errors import TrainError
 from trainkit.manifest import settings_hash
@@ -29,43 +30,10 @@ from trainkit.suites import score
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One amount of data."""
-
-    amount: int
-    """Training rows."""
-    scores: tuple[float, ...]
-    """Primary metric of each seed, 0..1."""
-    mean: float
-    """Their mean."""
-    low: float
-    """Lower end of the 95 % interval over seeds (Student's t); the mean itself for one seed."""
-    high: float
-    """Upper end."""
-
-
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """Scores by amount, and what more data is expected to give."""
-
-    suite: str
-    """The suite that judged."""
-    base: float
-    """Score before training."""
-    points: tuple[Point, ...]
-    """In order of amount."""
-    gain: float | None
-    """Points of 0..1 that the next doubling is expected to give; None with fewer than three scores or two amounts."""
-    gain_low: float | None
-    """Lower end of its 95 % interval."""
-    gain_high: float | None
-    """Upper end."""
-
 
 def curve(settings: SftSettings, suite: str, amounts: Sequence[int], seeds: int, *, limit: int | None = None,
-          say: Say = lambda line: None) -> Curve:  # fmt: skip
-    """Train and judge every cell, and write curve.json, curve.png and the cells below `settings.out`.
+          command: str = "", say: Say = lambda line: None) -> Curve:  # fmt: skip
+    """Train and judge every cell, and write curve.json, curve.md, curve.png and the cells below `settings.out`.
 
     Raises:
         TrainError: an amount is more than there are rows, or the folder holds a curve of other settings.
@@ -84,6 +52,7 @@ def curve(settings: SftSettings, suite: str, amounts: Sequence[int], seeds: int,
     load("trainkit.plot:curve_png")(
         [(p.amount, p.mean, p.low, p.high) for p in points], out / "curve.png", f"{suite} score", base
     )
+    write_text(out / "curve.md", report(found, command))
     return found
 
 

@@ -31,7 +31,7 @@ from trainkit.curate.lines import parse_data, read_bytes, rewritten
 from trainkit.curate.version import read_plan
 from trainkit.dataset import TrainRow
 from trainkit.errors import TrainError
-from trainkit.looped import Arms, Outcome, fails, report
+from trainkit.looped import Arms, Outcome, changes, fails, plots, report
 from trainkit.manifest import settings_hash
 from trainkit.settings import SftSettings
 
@@ -248,7 +248,10 @@ def _check(settings: SftSettings, circle: Circle, digest: str) -> None:
 
 
 def _write(out: Path, outcome: Outcome, command: str, beside: Path) -> None:
-    """Write the report, and before loop.json the ledger, where a loop that is read again adds no second entry."""
+    """Write the report with its plots, and before loop.json the ledger, where a loop that is read again adds no second entry."""
+    label = "change in points of 100, 95 % interval; right is better"
+    for name, arms in plots(outcome).items():
+        load("trainkit.plot:forest_png")(*changes(arms), out / name, label)
     write_text(out / "loop.md", report(outcome, command))
     add_effects(beside, outcome.effects)
     write_json(out / "loop.json", outcome.record())

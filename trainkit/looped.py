@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -69,7 +69,7 @@ def headline(outcome: Outcome) -> str:
 
 
 def report(outcome: Outcome, command: str = "") -> str:
-    """Return the whole report as Markdown."""
+    """Return the whole report as Markdown; it shows the plots that `plots` names, as files beside it."""
     lines = ["# Loop", "", f"{headline(outcome)[:1].upper()}{headline(outcome)[1:]}.", ""]
     if command:
         lines += [f"Made by {code(command)}.", ""]
@@ -78,24 +78,49 @@ def report(outcome: Outcome, command: str = "") -> str:
         "seeds, in points of 100; changes are paired by item, with 95 % intervals, and positive is better.",
         "",
     ]
-    for suite, arms in outcome.arms.items():
-        lines += [f"## {plain(suite)}", "", _verdicts(arms), "", *grid(HEADER, _rows(arms)), ""]
+    for (suite, arms), plot in zip(outcome.arms.items(), plots(outcome), strict=True):
+        lines += [f"## {plain(suite)}", "", _verdicts(arms), "", f"![changes by metric and error]({plot})", ""]
+        lines += [*grid(HEADER, _rows(arms)), ""]
     lines += ["## Ledger", "", *grid(*_ledger(outcome)), ""]
     return "\n".join(lines)
 
 
-def _verdicts(arms: Arms) -> str:
-    told = (("plan against original", arms.plan), ("random against original", arms.random),
+def plots(outcome: Outcome) -> dict[str, Arms]:
+    """Return file name -> the arms that it shows, a plot a suite, in the suites' order."""
+    return {f"loop-{number}.png": arms for number, arms in enumerate(outcome.arms.values(), 1)}
+
+
+def changes(arms: Arms) -> tuple[list[str], dict[str, list[tuple[float, float, float] | None]]]:
+    """Return the metrics and errors of a plot, and each side's changes with their intervals in points."""
+    by = {side: {c.metric: c for c in verdict.checks} for side, verdict in _told(arms)}
+    names = _names(by.values())
+    return names, {side: [_interval(checks.get(name)) for name in names] for side, checks in by.items()}
+
+
+def _interval(check: Check | None) -> tuple[float, float, float] | None:
+    if check is None or check.change is None or check.ci95 is None:
+        return None
+    return check.change, check.ci95[0], check.ci95[1]
+
+
+def _told(arms: Arms) -> tuple[tuple[str, Verdict], ...]:
+    return (("plan against original", arms.plan), ("random against original", arms.random),
             ("plan against random", arms.against_random))  # fmt: skip
-    return "Gate: " + ", ".join(f"{name} {verdict.verdict}" for name, verdict in told) + "."
+
+
+def _names(sides: Iterable[Mapping[str, Check]]) -> list[str]:
+    """Return the metrics of several sides in order, without slices, which are left to `evalkit compare`."""
+    return [name for name in dict.fromkeys(metric for checks in sides for metric in checks) if "[" not in name]
+
+
+def _verdicts(arms: Arms) -> str:
+    return "Gate: " + ", ".join(f"{side} {verdict.verdict}" for side, verdict in _told(arms)) + "."
 
 
 def _rows(arms: Arms) -> Iterator[tuple[str, ...]]:
-    """Yield a row for each metric and error category; slices are left to `evalkit compare`."""
-    by = [{c.metric: c for c in verdict.checks} for verdict in (arms.plan, arms.random, arms.against_random)]
-    for name in dict.fromkeys(metric for checks in by for metric in checks):
-        if "[" in name:
-            continue
+    """Yield a row for each metric and error category."""
+    by = [{c.metric: c for c in verdict.checks} for _, verdict in _told(arms)]
+    for name in _names(by):
         plan, control, last = (checks.get(name) for checks in by)
         first = plan or control
         values = (
@@ -112,9 +137,8 @@ def _value(value: float | None) -> str:
 
 
 def _change(check: Check | None) -> str:
-    if check is None or check.change is None or check.ci95 is None:
-        return "-"
-    return f"{check.change:+.1f} ({check.ci95[0]:+.1f} to {check.ci95[1]:+.1f})"
+    found = _interval(check)
+    return "-" if found is None else "{:+.1f} ({:+.1f} to {:+.1f})".format(*found)
 
 
 def _ledger(outcome: Outcome) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

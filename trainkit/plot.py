@@ -7,6 +7,8 @@ from pathlib import Path
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 WIDTH = 60
+Interval = tuple[float, float, float]
+"""A value, the lower and the upper end of its interval."""
 
 
 def loss_png(history: Sequence[Mapping[str, float]], path: Path) -> None:
@@ -41,6 +43,25 @@ def curve_png(points: Sequence[tuple[int, float, float, float]], path: Path, lab
     axes.set_xticks(amounts, [str(a) for a in amounts])
     axes.set_xlabel("training rows")
     axes.set_ylabel(label)
+    figure.savefig(path, dpi=120, metadata={"Software": ""})
+
+
+def forest_png(names: Sequence[str], sides: Mapping[str, Sequence[Interval | None]], path: Path, label: str) -> None:
+    """Draw each side's changes (change, low, high) below one another, a line a name; None draws nothing."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 1.2 + 0.36 * len(names)), layout="constrained")
+    axes = figure.add_subplot()
+    for number, (side, changes) in enumerate(sides.items()):
+        drawn = [(place + 0.22 * number, change) for place, change in enumerate(changes) if change is not None]
+        middle = [change[0] for _, change in drawn]
+        bars = ([c[0] - c[1] for _, c in drawn], [c[2] - c[0] for _, c in drawn])
+        axes.errorbar(middle, [at for at, _ in drawn], xerr=bars, fmt="osD^"[number % 4], capsize=3, label=side)
+    axes.axvline(0, linewidth=1, color="gray")
+    axes.set_yticks([place + 0.11 * (len(sides) - 1) for place in range(len(names))], names)
+    axes.invert_yaxis()
+    axes.set_xlabel(label)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(sides), frameon=False)
     figure.savefig(path, dpi=120, metadata={"Software": ""})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,8 @@ from evalkit.types import SEVERITY_WEIGHTS
 
 Command = Callable[..., Any]
 DEFAULT_POLICY = Path("gate.toml")
+PICTURE = re.compile(r"!\[[^\]\n]*\]\(([A-Za-z0-9._-]{1,100}\.png)\)")
+"""A picture in Markdown, a file beside the page."""
 
 
 def assessing(command: Command) -> Command:
@@ -107,3 +110,16 @@ def emit(text: str | bytes, output: str | None) -> None:
             write_atomic(path.resolve(), [content])
     except OSError as fault:
         raise EvalkitError(f"{output}: cannot be written: {fault.strerror}") from None
+
+
+def emit_study(page: Path, output: str | None) -> None:
+    """Write a page of Markdown as `emit` does, and beside the file the pictures that the page shows."""
+    try:
+        text = page.read_text(encoding="utf-8")
+        pictures = {name: (page.parent / name).read_bytes() for name in PICTURE.findall(text)}
+    except (OSError, UnicodeDecodeError) as fault:
+        raise EvalkitError(f"{page}: cannot be read whole: {fault}") from None
+    if output is not None:
+        for name, content in pictures.items():
+            emit(content, str(Path(output).parent / name))
+    emit(text, output)

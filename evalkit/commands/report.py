@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from evalkit.commands.options import colored, costs_of, emit, policy_of
+from evalkit.commands.options import colored, costs_of, emit, emit_study, policy_of
 from evalkit.compare import compare_runs
 from evalkit.errors import EvalkitError
 from evalkit.evaluate import evaluate
 from evalkit.jsonl import collector_paused
-from evalkit.record import read_run, run_folders
+from evalkit.record import read_run, run_folders, study_of
 from evalkit.registry import did_you_mean, load, lookup
 from evalkit.report import comparison, gate_json, gate_markdown, shifts, terminal
 from evalkit.report.markdown import fitted
@@ -63,7 +63,13 @@ def report(
 
     Of two runs, json is the gate's verdict. Runs that were asked by different prompts are only shown side by side.
     html shows any number of checkpoints, the first being the baseline; each is a run or a folder of runs, a suite each.
+    The folder of a `trainkit loop` or `trainkit curve` has a report of its own, which md writes, its plots beside FILE.
     """
+    if run2 is None and (own := study_of(Path(run))):
+        if form != "md":
+            raise EvalkitError(f"--format {form} shows runs; {run} holds {own.name}, which --format md writes")
+        emit_study(own, output)
+        return
     view, render, given = View(examples=examples, costs=costs_of(costs)), lookup("reports", form), [run, run2, *more]
     color = colored() if form == "terminal" and output is None else False
     if form in OF_MANY:

@@ -477,6 +477,7 @@ def test_a_curve_trains_every_cell_once_and_goes_on(tiny, data, suite_at, tmp_pa
     told = json.loads((tmp_path / "curve" / "curve.json").read_bytes())
     assert [(p["amount"], len(p["scores"])) for p in told["points"]] == [(4, 2), (8, 2)]
     assert (tmp_path / "curve" / "curve.png").stat().st_size > 1000
+    assert "(curve.png)" in (tmp_path / "curve" / "curve.md").read_text(encoding="utf-8")
     made = {p: p.stat().st_mtime_ns for p in tmp_path.glob("curve/*/model/trainkit.json")}
     assert len(made) == 4
     assert outcome(capsys, *words)[1] == out

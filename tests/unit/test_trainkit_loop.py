@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from evalkit.cli import call as evalkit_call
 from evalkit.evaluate import evaluate
 from trainkit import loop as looping
 from trainkit.cli import call
@@ -16,7 +17,7 @@ from trainkit.curate.effects import read_effects
 from trainkit.curate.lines import read_data
 from trainkit.errors import TrainError
 from trainkit.loop import Circle, loop, random_edits
-from trainkit.looped import headline
+from trainkit.looped import changes, headline, plots
 from trainkit.settings import SftSettings
 
 ITEMS = 30
@@ -84,10 +85,38 @@ def test_the_report_and_the_ledger_are_written(tmp_path, train, plan, exam):
     assert f"Plan {plan.id} is accepted: it beat the original rows and the random edits." in text
     assert "Made by `trainkit loop x`." in text
     assert "| tag:repetition | 30.0 | 0.0 |" in text
+    assert "![changes by metric and error](loop-1.png)" in text
+    assert (tmp_path / "loop/loop-1.png").read_bytes().startswith(b"\x89PNG")
     (effect,) = read_effects(train.parent)
     assert (effect.action, effect.category, effect.edits, effect.metric) == ("trim", "repetition", 3, "tag:repetition")
     assert (effect.accepted, effect.suite) == (True, "exam")
     assert effect.change == pytest.approx(30.0)
+
+
+def test_a_plot_shows_each_sides_change_with_its_interval(tmp_path, train, plan, exam):
+    done = loop(settings_at(tmp_path, train), Circle(plan, (str(exam),), seeds=1), train=scripted)
+    names, sides = changes(done.arms["exam"])
+    assert names == ["exact", "tag:repetition"]
+    assert list(sides) == ["plan against original", "random against original", "plan against random"]
+    change, low, high = sides["plan against original"][1]
+    assert change == pytest.approx(30.0) and low < 30.0 < high  # better is positive for errors too
+    assert list(plots(done)) == ["loop-1.png"]
+
+
+def test_evalkit_report_writes_a_loop_with_its_plots_beside_it(tmp_path, train, plan, exam, capsys):
+    loop(settings_at(tmp_path, train), Circle(plan, (str(exam),), seeds=1), train=scripted)
+    out = tmp_path / "shown"
+    out.mkdir()
+    assert evalkit_call(["report", str(tmp_path / "loop"), "--format", "md", "-o", str(out / "page.md")]) == 0
+    assert (out / "page.md").read_bytes() == (tmp_path / "loop/loop.md").read_bytes()
+    assert (out / "loop-1.png").read_bytes() == (tmp_path / "loop/loop-1.png").read_bytes()
+    assert evalkit_call(["report", str(tmp_path / "loop"), "--format", "html"]) == 2
+    assert capsys.readouterr().err == (
+        f"evalkit: --format html shows runs; {tmp_path}/loop holds loop.md, which --format md writes\n"
+    )
+    (tmp_path / "loop/loop-1.png").unlink()
+    assert evalkit_call(["report", str(tmp_path / "loop"), "--format", "md", "-o", str(out / "page.md")]) == 2
+    assert "loop.md: cannot be read whole" in capsys.readouterr().err
 
 
 def test_a_loop_that_is_called_again_trains_nothing_and_adds_no_ledger_entry(tmp_path, train, plan, exam):

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from trainkit.curve import gain_of, point_of, subset
+from trainkit.curved import Curve, report
 from trainkit.dataset import TrainRow
 from trainkit.errors import TrainError
 from trainkit.forecast import PlanSettings, forecast
@@ -158,3 +159,14 @@ def test_ten_published_figures_are_met_within_six_percent_and_four_on_average():
     assert len(errors) == 10
     assert max(abs(e) for e in errors.values()) < 0.07
     assert sum(abs(e) for e in errors.values()) / 10 < 0.05
+
+
+def test_a_curve_is_told_with_its_plot_and_what_the_next_doubling_gives():
+    points = (point_of(50, [0.2, 0.4]), point_of(100, [0.4]))
+    text = report(Curve("docs_qa", 0.1, points, 0.1, -0.05, 0.25), "trainkit curve --suite docs_qa")
+    assert "Made by `trainkit curve --suite docs_qa`." in text
+    assert "![scores against training rows](curve.png)" in text
+    assert "| 50 | 0.300 | -0.971 to 1.571 | 0.200, 0.400 |" in text  # 12.706 x 0.1414 / sqrt(2) each way
+    assert "| 100 | 0.400 | 0.400 to 0.400 | 0.400 |" in text
+    assert "the next doubling is expected to give +0.100 (-0.050 to +0.250)." in text
+    assert "doubling" not in report(Curve("docs_qa", 0.1, points[:1], None, None, None))

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from trainkit.commands.options import emit, flags, merged
-from trainkit.curve import Curve
+from trainkit.commands.options import emit, flags, merged, typed
 from trainkit.curve import curve as draw
+from trainkit.curved import Curve, outlook
 from trainkit.errors import TrainError
 from trainkit.plot import spark
 from trainkit.settings import SftSettings
@@ -24,14 +24,17 @@ from trainkit.settings import SftSettings
 def curve(suite: str, amounts: str, seeds: int, limit: int | None, config: str | None, **given: Any) -> None:
     """Measure quality against the amount of data: train on parts of the rows, and judge each result by a suite.
 
-    A curve that was stopped goes on where it is called again with the same settings.
+    The report is OUT/curve.md, with its plot. A curve that was stopped goes on where it is called again with the same
+    settings.
     """
     try:
         numbers = [int(part) for part in amounts.split(",")]
     except ValueError:
         raise TrainError(f"--amounts {amounts!r}: expected whole numbers with commas, such as 50,100,200") from None
     settings = SftSettings.of(merged(config, given))
-    done = draw(settings, suite, numbers, seeds, limit=limit, say=lambda line: click.echo(line, err=True))
+    done = draw(
+        settings, suite, numbers, seeds, limit=limit, command=typed(), say=lambda line: click.echo(line, err=True)
+    )
     _show(done)
     emit(f"curve: {Path(settings.out)}")
 
@@ -43,5 +46,5 @@ def _show(done: Curve) -> None:
             f"{point.amount:>8} rows   {point.mean:.3f}   {point.low:.3f} - {point.high:.3f}  {len(point.scores)} seeds"
         )
     emit(spark([done.base, *(p.mean for p in done.points)]))
-    if done.gain is not None:
-        emit(f"the next doubling is expected to give {done.gain:+.3f} ({done.gain_low:+.3f} to {done.gain_high:+.3f})")
+    if told := outlook(done):
+        emit(told)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from typing import Any
 
 import click
 
 from evalkit.registry import load
 from evalkit.report.visible import one_line
-from trainkit.commands.options import emit, flags, merged
+from trainkit.commands.options import emit, flags, merged, typed
 from trainkit.settings import SftSettings
 
 
@@ -27,9 +25,8 @@ def loop(plan: str, suites: tuple[str, ...], seeds: int, limit: int | None, conf
     beside the data, which later plans read. A loop that was stopped goes on where it is called again.
     """
     settings = SftSettings.of(merged(config, given))
-    command = " ".join(["trainkit", *map(shlex.quote, sys.argv[1:])])
     done = load("trainkit.loop:prove")(
-        settings, plan, suites, seeds, limit, command, lambda line: click.echo(one_line(line), err=True)
+        settings, plan, suites, seeds, limit, typed(), lambda line: click.echo(one_line(line), err=True)
     )
     emit(load("trainkit.looped:headline")(done))
     emit(f"report: {settings.out}/loop.md")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING
@@ -38,6 +39,11 @@ def merged(config: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
 def emit(text: str) -> None:
     """Write to stdout."""
     click.echo(scrub(text))
+
+
+def typed() -> str:
+    """Return the command as it can be typed again."""
+    return " ".join(["trainkit", *map(shlex.quote, sys.argv[1:])])
 
 
 def colored() -> bool:
