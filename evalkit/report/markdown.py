@@ -40,7 +40,9 @@ def render(run: Run, view: View | None = None) -> str:
 
 
 def folded(title: str, lines: Sequence[str]) -> list[str]:
-    """Return lines that open when a reader clicks on their title."""
+    """Return lines that open when a reader clicks on their title; without a line there is nothing to open."""
+    if not any(lines):
+        return []
     shown = re.sub(r"[^\w\s.,:;()%+-]", lambda sign: f"&#{ord(sign.group())};", one_line(title, 160))
     return ["", f"<details><summary>{shown}</summary>", "", *lines, "", "</details>"]
 

@@ -35,6 +35,10 @@ def test_a_report_of_very_many_scores_fits_into_a_comment(make_run, make_row):
     assert "left out, to keep this short." in text
 
 
+def test_what_is_empty_is_not_folded():
+    assert markdown.folded("title", []) == markdown.folded("title", [""]) == []
+
+
 def test_a_folded_title_is_read_neither_as_html_nor_as_markdown():
     title = markdown.folded("<b>[x](y)`*", ["line"])[1]
     assert title == "<details><summary>&#60;b&#62;&#91;x&#93;(y)&#96;&#42;</summary>"
