@@ -30,7 +30,6 @@ from trainkit.suites import score
 Say = Callable[[str], None]
 
 
-
 def curve(settings: SftSettings, suite: str, amounts: Sequence[int], seeds: int, *, limit: int | None = None,
           command: str = "", say: Say = lambda line: None) -> Curve:  # fmt: skip
     """Train and judge every cell, and write curve.json, curve.md, curve.png and the cells below `settings.out`.

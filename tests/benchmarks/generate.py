@@ -28,6 +28,7 @@ from evalkit.types import Request
 from tests.benchmarks.speed import MODEL, processor, timed, write_page
 
 SIZES = (8, 16, 32, 64)
+SUITES = ("docs_qa", "lamini_docs")
 
 
 def requests_of(rows: int, tokens: int, suite: str = "docs_qa", data_dir: str | None = None) -> list[Request]:
@@ -72,7 +73,8 @@ def equal(some: Sequence[str], others: Sequence[str]) -> int:
 PAGE = """\
 # Answers
 
-Written by `python -m tests.benchmarks.generate -o reports/benchmarks/generate.md` on {processor}, {threads} threads;
+Written by `python -m tests.benchmarks.generate{asked} -o reports/benchmarks/generate.md` on {processor},
+{threads} threads;
 {model}, float32, greedy. Medians of {repeats} interleaved repeats in one process, the ratios pair by pair. docs_qa
 asks by chat, with the system prompt as a shared beginning; lamini_docs asks by a short plain template.
 """
@@ -118,7 +120,7 @@ def section(backend: HfBackend, suite: str, requests: Sequence[Request], repeats
 @click.option("--rows", default=64)
 @click.option("--tokens", default=96)
 @click.option("--repeats", default=3)
-@click.option("--suite", "suites", multiple=True, default=("docs_qa", "lamini_docs"))
+@click.option("--suite", "suites", multiple=True, default=SUITES)
 @click.option("--data-dir")
 @click.option("-o", "--output", type=click.Path(path_type=Path))
 def main(
@@ -127,7 +129,10 @@ def main(
     """Measure and write the page."""
     backend = HfBackend(find_checkpoint(str(fetch(MODEL))))
     parts = [section(backend, suite, requests_of(rows, tokens, suite, data_dir), repeats) for suite in suites]
-    page = PAGE.format(processor=processor(), threads=torch.get_num_threads(), model=MODEL, repeats=repeats)
+    asked = "".join(f" --suite {suite}" for suite in suites) if tuple(suites) != SUITES else ""
+    page = PAGE.format(
+        asked=asked, processor=processor(), threads=torch.get_num_threads(), model=MODEL, repeats=repeats
+    )
     write_page(page + "".join(parts), output)
 
 
