@@ -55,7 +55,9 @@ class SftSettings:
     eval_share: float = setting(0.0, says="Share of the rows kept aside for the evaluation loss, by content hash.")
     input_key: str = setting("question", says="Key of the question in a row.", metavar="KEY")
     output_key: str = setting("answer", says="Key of the answer in a row.", metavar="KEY")
-    bad_rows: str = setting("raise", says="What to do with rows that cannot be read or encoded.", choices=("raise", "drop"))
+    bad_rows: str = setting(
+        "raise", says="What to do with rows that cannot be read or encoded.", choices=("raise", "drop")
+    )
     prompt_from: str | None = setting(None, says="Ask as this suite asks: chat or template, system.", metavar="SUITE")
     template: str = setting("", says="Plain prompt with {input} in it; without: the model's chat template.")
     system: str = setting("", says="System message; empty: none is sent.")
