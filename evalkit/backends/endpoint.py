@@ -29,7 +29,7 @@ _HINTS = {
     422: "the endpoint does not take such requests",
 }
 _TOO_LONG = re.compile(
-    r"context_length_exceeded|context.(length|window|size)|max_model_len|(prompt|input)\b.{0,20}\btoo long",
+    r"context_length_exceeded|context.(length|window|size)|max_model_len|(prompt|input)\b.{0,60}\btoo long",
     re.IGNORECASE,
 )
 _FINISHES: Mapping[Any, Finish] = {"stop": "stop", "eos_token": "stop", "length": "length", "max_tokens": "length"}
