@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import ssl
 from functools import cache
 from typing import Any, Self
@@ -89,9 +91,11 @@ def _reason(fault: BaseException) -> str:
     """Return what the system says at the root of a failure, else what the client says."""
     root: BaseException | None = fault
     while root is not None:
-        if isinstance(root, OSError) and root.strerror:
+        if isinstance(root, socket.gaierror | ssl.SSLError) and root.strerror:
             return root.strerror
-        root = root.__cause__ or root.__context__
+        if isinstance(root, OSError) and root.errno:
+            return os.strerror(root.errno)
+        root = root.exceptions[0] if isinstance(root, BaseExceptionGroup) else root.__cause__ or root.__context__
     return str(fault) or type(fault).__name__
 
 
