@@ -28,7 +28,7 @@ def listens(port: int) -> bool:
 @pytest.fixture
 def endpoint(real_model: Path, tmp_path: Path) -> Iterator[str]:
     """Serve the real model; yield the endpoint's `URL#MODEL`."""
-    for package in ("fastapi", "uvicorn"):
+    for package in ("fastapi", "openai", "uvicorn"):
         pytest.importorskip(package)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

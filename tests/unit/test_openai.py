@@ -20,7 +20,7 @@ from werkzeug import Request as Asked
 from werkzeug import Response as Said
 
 from evalkit import flow
-from evalkit.backends import openai, pace, wire
+from evalkit.backends import endpoint, openai, pace, wire
 from evalkit.backends.openai import OpenAiBackend
 from evalkit.cli import call
 from evalkit.errors import IdentityError, ModelError, Stopped
@@ -127,7 +127,7 @@ def ask(server: Server, count: int = 1, **limits: float) -> list[Response]:
     return list(backend.respond(requests(count)))
 
 
-async def echo(number: int, asked: dict, writer: asyncio.StreamWriter) -> None:
+async def echo(number, asked, writer):
     writer.write(reply("a" + asked["messages"][-1]["content"][9:-1]))
 
 
@@ -462,7 +462,7 @@ def test_another_endpoint_does_not_complete_a_run(serve, suite_at, tmp_path, mon
     server = serve([*[reply("a0")] * 4, reply(b"", "401 X")])
     with pytest.raises(Stopped):
         flow.start(RunSettings(server.model, (str(suite_at()),), concurrency=1), out=tmp_path / "run")
-    known = openai.address_of
+    known = endpoint.address_of
     monkeypatch.setattr(openai, "address_of", lambda where: known(where.replace("#m", "#n")))
     with pytest.raises(IdentityError, match=r"model\.name was m, is n"):
         flow.resume(tmp_path / "run")
