@@ -112,7 +112,8 @@ def _prepare(settings: RunSettings, measured: int | None = None) -> tuple[list[J
         jobs.append(Job(suite, assessor, tuple(requests_of(suite, assessor.kind))))
     if twice := [name for name, n in Counter(job.suite.name for job in jobs).items() if n > 1]:
         raise SuiteError(f"two suites are called {twice[0]!r}; run them one after the other")
-    backend = load_backend(settings.model, {"batch_tokens": settings.batch_tokens, "measured": measured})
+    options = {name: getattr(settings, name) for name in ("batch_tokens", "concurrency", "timeout")}
+    backend = load_backend(settings.model, {**options, "measured": measured})
     for job in jobs:
         for kind in sorted({request.kind for request in job.requests} - backend.kinds):
             raise ModelError(f"model {settings.model!r} cannot {kind} answers, as suite {job.suite.name!r} asks")

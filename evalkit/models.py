@@ -27,6 +27,7 @@ _READ = re.compile(
     r"|.*\.safetensors(\.index\.json)?|merges\.txt|vocab\.txt|.*\.model|chat_template.*|.*\.jinja|trainkit\.json"
 )
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+_OPTIONS = {"hf": ("batch_tokens", "measured"), "openai": ("concurrency", "timeout")}
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 
 
@@ -70,11 +71,15 @@ def load_backend(model: str, options: Mapping[str, Any]) -> Backend:
     """
     name, colon, where = model.partition(":")
     if name in table("backends") and name != "hf" and (colon or not Path(model).exists()):
-        backend: Backend = lookup("backends", name)(where)
+        backend: Backend = lookup("backends", name)(where, **_taken(name, options))
     else:
         checkpoint = find_checkpoint(model.removeprefix("hf:"))  # before torch loads, which takes seconds
-        backend = lookup("backends", "hf")(checkpoint, **options)
+        backend = lookup("backends", "hf")(checkpoint, **_taken("hf", options))
     return backend
+
+
+def _taken(backend: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: options[name] for name in _OPTIONS.get(backend, ()) if name in options}
 
 
 def find_checkpoint(model: str) -> Checkpoint:

@@ -14,6 +14,7 @@ from evalkit.errors import PluginError
 BUILT_IN: Mapping[str, Mapping[str, str]] = {
     "backends": {
         "hf": "evalkit.backends.hf:HfBackend",
+        "openai": "evalkit.backends.openai:OpenAiBackend",
         "scripted": "evalkit.backends.scripted:ScriptedBackend",
         "replay": "evalkit.backends.replay:ReplayBackend",
     },

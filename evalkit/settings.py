@@ -10,6 +10,9 @@ from typing import Any
 
 from evalkit.errors import EvalkitError
 
+MOST_AT_ONCE = 1024
+"""Requests in flight: more would run into the limits of open connections."""
+
 
 @dataclass(frozen=True)
 class RunSettings:
@@ -29,6 +32,10 @@ class RunSettings:
     """Few-shot examples of lm_eval suites; None: the suite's own."""
     batch_tokens: int | None = None
     """Token budget of one scoring batch; None: measured."""
+    concurrency: int | None = None
+    """Requests in flight to an endpoint; None: 16."""
+    timeout: float | None = None
+    """Seconds that one request to an endpoint may take; None: 600."""
     max_errors: float = 0
     """Errors that are tolerated: a count, or a share below 1."""
     vocabulary: str | None = None
@@ -44,6 +51,10 @@ class RunSettings:
             raise EvalkitError(f"a suite is given twice: {', '.join(self.suites)}; give each once")
         if not 0 <= self.max_errors < math.inf:
             raise EvalkitError(f"--max-errors {self.max_errors}: expected a count, or a share below 1")
+        if self.concurrency is not None and not 1 <= self.concurrency <= MOST_AT_ONCE:
+            raise EvalkitError(f"--concurrency {self.concurrency}: expected 1 to {MOST_AT_ONCE} requests")
+        if self.timeout is not None and not 0 < self.timeout < math.inf:
+            raise EvalkitError(f"--timeout {self.timeout:g}: expected a number of seconds above 0")
 
     def record(self) -> dict[str, Any]:
         """Return the settings for the manifest; paths become absolute, so that resume works from any folder."""

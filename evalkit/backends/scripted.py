@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evalkit.backends import cut
+from evalkit.backends import cut, sent_of
 from evalkit.errors import ModelError
 from evalkit.jsonl import read_jsonl
 from evalkit.types import Request, Response, Tick, no_tick
@@ -80,11 +80,6 @@ def made_up(request: Request) -> Response:
     )
     text = faults[int(hashlib.sha256(request.example_id.encode()).hexdigest(), 16) % len(faults)]
     return Response(text=text, sent=sent_of(request))
-
-
-def sent_of(request: Request) -> str:
-    """Return what a backend without a chat template sends: the prompt, or the turns one under the other."""
-    return request.prompt or "\n".join(f"{turn.role}: {turn.content}" for turn in request.messages)
 
 
 _FILLERS = ("first", "also", "again", "finally", "here", "there", "once more", "in general", "in short", "at last")

@@ -25,7 +25,9 @@ from evalkit.types import Run
 
 @click.command()
 @click.option(
-    "--model", metavar="M", help="A checkpoint folder, hub id, catalogue name, adapter folder, or backend:where."
+    "--model",
+    metavar="M",
+    help="A checkpoint folder, hub id, catalogue name, adapter folder, openai:URL#MODEL, or backend:where.",
 )
 @click.option(
     "--suite", "suites", metavar="S", multiple=True, help="A suite's name or folder, or lm_eval:TASK; may be repeated."
@@ -38,6 +40,8 @@ from evalkit.types import Run
     metavar="N",
     help="Tokens of one scoring pass (else measured); 16 times as many may be written in a batch.",
 )
+@click.option("--concurrency", type=int, metavar="N", help="Most requests in flight to an endpoint (else 16).")
+@click.option("--timeout", type=float, metavar="SECONDS", help="Time of one request to an endpoint (else 600).")
 @click.option(
     "--max-errors", default="0", metavar="N", help="Failed requests to tolerate: a count, or a share such as 0.01."
 )
