@@ -248,7 +248,7 @@ def _check(settings: SftSettings, circle: Circle, digest: str) -> None:
 
 
 def _write(out: Path, outcome: Outcome, command: str, beside: Path) -> None:
-    """Write the report with its plots, and before loop.json the ledger, where a loop that is read again adds no second entry."""
+    """Write report and plots, and before loop.json the ledger, where a loop that is read again adds no second entry."""
     label = "change in points of 100, 95 % interval; right is better"
     for name, arms in plots(outcome).items():
         load("trainkit.plot:forest_png")(*changes(arms), out / name, label)

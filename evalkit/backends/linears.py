@@ -1,7 +1,7 @@
 """Linear layers for few tokens at a time: the same product, computed as weight times columns.
 
-`W @ X` of 16, 32, 48 or 64 columns runs a third faster in MKL than `X @ W.T` on rows, but up to half slower for a number
-between (measured, float32, 2 cores), so columns are padded. Results are equal but for float noise.
+`W @ X` of 16, 32, 48 or 64 columns runs a third faster in MKL than `X @ W.T` on rows, but up to half slower for another
+number (measured, float32, 2 cores), so columns are padded. Results are equal but for float noise.
 """
 
 from __future__ import annotations

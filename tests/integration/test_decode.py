@@ -77,7 +77,7 @@ def test_a_lean_step_gives_the_models_own_logits_for_any_number_of_rows(family):
 def test_a_lean_step_that_differs_from_the_model_is_not_used(llama, monkeypatch):
     monkeypatch.setattr(LeanStep, "__call__", lambda *args: torch.zeros(len(args[1]), tiny.WORDS))
     decoder = Decoder(llama, [tiny.EOS])
-    assert decoder.fallback is None and decoder.engine.lean is None
+    assert (decoder.fallback, decoder.engine.lean) == (None, None)
     prompt = tiny.prompts(1)[0]
     (got,) = answers(decoder, [prompt], [Sampling(max_new_tokens=6)])
     assert got.token_ids == generate(llama, prompt, 6)
