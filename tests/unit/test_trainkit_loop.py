@@ -98,7 +98,9 @@ def test_a_plot_shows_each_sides_change_with_its_interval(tmp_path, train, plan,
     names, sides = changes(done.arms["exam"])
     assert names == ["exact", "tag:repetition"]
     assert list(sides) == ["plan against original", "random against original", "plan against random"]
-    change, low, high = sides["plan against original"][1]
+    found = sides["plan against original"][1]
+    assert found is not None
+    change, low, high = found
     assert change == pytest.approx(30.0)
     assert low < 30.0 < high  # better is positive for errors too
     assert list(plots(done)) == ["loop-1.png"]
