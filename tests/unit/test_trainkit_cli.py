@@ -26,7 +26,7 @@ LAYERS = (
     "trainer measure prepare",
     "fit forecast probe merge",
     "sft curate",
-    "looped",
+    "looped curved",
     "curve runner loop",
     "commands",
     "cli",
