@@ -35,20 +35,21 @@ class LeanStep:
             return None
         if model.dtype != torch.float32 or model.device.type != "cpu" or type(model.lm_head) is not nn.Linear:
             return None
+        if model.lm_head.bias is not None:
+            return None
         for layer in model.model.layers:
             block, mlp = layer.self_attn, layer.mlp
             biased = (block.q_proj, block.k_proj, block.v_proj)
             plain = (block.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj)
             if any(type(linear) is not nn.Linear for linear in (*biased, *plain)):
                 return None
-            if any(linear.bias is not None for linear in (*plain, model.lm_head)):
+            if any(linear.bias is not None for linear in plain):
                 return None
         return cls(model)
 
-    def __call__(self, ids: Tensor, positions: Tensor, allowed: Tensor, cache: SlotCache) -> Tensor:
-        """Return logits (B, V) for ids and positions (B, 1); allowed (B, L) says which columns a row may read."""
+    def __call__(self, ids: Tensor, positions: Tensor, mask: Tensor, cache: SlotCache) -> Tensor:
+        """Return logits (B, V) for ids and positions (B, 1) under an additive mask (B, 1, L)."""
         core, layers, rows = self.model.model, list[Any](cache.layers), len(ids)
-        mask = torch.zeros(allowed.shape).masked_fill_(~allowed, torch.finfo(torch.float32).min)[:, None]
         x = torch.zeros(core.embed_tokens.embedding_dim, padded(rows))
         x[:, :rows] = core.embed_tokens(ids[:, 0]).t()
         cos, sin = (part[0].t() for part in core.rotary_emb(x, position_ids=positions.t()))

@@ -90,14 +90,11 @@ class Engine:
 
     def forward(self, ids: Tensor, positions: Tensor, allowed: Tensor, cache: SlotCache) -> Tensor:
         """Return the last position's logits (B, V), float32, for ids and positions (B, T) and a mask (B, 1, T, L)."""
-        dtype = self.model.dtype
-        mask = torch.zeros(allowed.shape, dtype=dtype, device=ids.device)
-        mask.masked_fill_(~allowed, torch.finfo(dtype).min)
         with torch.inference_mode(), swapped(self.narrow):
             out = self.model(
                 input_ids=ids,
                 position_ids=positions,
-                attention_mask=mask,
+                attention_mask=_additive(allowed, self.model.dtype),
                 past_key_values=cache,
                 use_cache=True,
                 logits_to_keep=1,
@@ -110,7 +107,7 @@ class Engine:
         if self.lean is None:
             return self.forward(ids, positions, allowed[:, None, None], cache)
         with torch.inference_mode():
-            return self.lean(ids, positions, allowed, cache)
+            return self.lean(ids, positions, _additive(allowed[:, None], self.model.dtype), cache)
 
     def choose(self, row: Row, logits: Tensor, best: int) -> int:
         """Return the row's next token from logits (V,) whose largest is at `best`."""
@@ -222,6 +219,11 @@ class SlotBatch:
                 self.active[slot] = self.active[last]
             self.active.pop()
         return ended
+
+
+def _additive(allowed: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return what is added to attention scores: 0 where a column may be read, the least number elsewhere."""
+    return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill_(~allowed, torch.finfo(dtype).min)
 
 
 def _shared(prompts: Sequence[Sequence[int]]) -> int:
