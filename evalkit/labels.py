@@ -1,7 +1,7 @@
 """What people say of answers: labels and preferences, a line each in RUN/labels.jsonl, never changed, only added to.
 
-A label judges one answer; a preference, one answer against another run's. Both keep the digest of what they judge, so that
-they can never count for another answer. Knows how they are kept, not how they are asked for.
+A label judges one answer; a preference, one answer against another run's. Both keep the digest of what they judge, so
+that they can never count for another answer. Knows how they are kept, not how they are asked for.
 """
 
 from __future__ import annotations
@@ -89,8 +89,6 @@ class Preference:
     """Digest of the answer on the right."""
     better: Side
     """Which side is better, or `tie`."""
-    note: str = ""
-    """The labeller's own words."""
     time: str = ""
     """When, in UTC."""
 
