@@ -134,7 +134,7 @@ class Note(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         """Show the line."""
         hint = Static(Text("Enter keep   Esc cancel"))
-        yield Vertical(Static(Text("Note", "bold")), Input(one_line(self.text)), hint, classes="window")
+        yield Vertical(Static(Text("Note", "bold")), Input(one_line(self.text), select_on_focus=False), hint, classes="window")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Hand back what was written."""

@@ -38,7 +38,7 @@ def review(run: str, labeller: str | None, against: str | None, only: tuple[str,
     name = _labeller(labeller)
     if blind and not against:
         raise EvalkitError("--blind shows the answers of two runs: give --against RUN2")
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):  # textual draws on stderr
         raise EvalkitError("review needs a terminal to show answers in; to read labels: evalkit.read_labels(RUN)")
     found, other = read_run(run), read_run(find_baseline(against)) if against else None
     begun = review_of(found, name, read_records(Path(run), found), other, blind=blind, seed=seed).filtered(only)

@@ -10,12 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 from evalkit.labels import Given, Label, Preference
-from evalkit.report.terminal import SEVERITY_STYLE
 from evalkit.report.visible import one_line, visible
 from evalkit.review import Review
-from evalkit.types import Example, Row, Tag
+from evalkit.types import Example, Row, Score, Tag
 
 _EVIDENCE = "bold reverse"
+_SEVERITY = {"critical": "bold", "major": "bold"}
+"""Weight, not colour: a terminal without colours turns red into a grey that nobody reads."""
 _GAP = Text("")
 
 
@@ -96,15 +97,21 @@ def _question(example: Example, trial: int) -> list[RenderableType]:
 def _judged(title: str, row: Row) -> Group:
     """Return an answer with its errors and scores."""
     tags = [
-        Text(f"{n} {one_line(tag.category)}, {tag.severity}: {one_line(tag.why)}", SEVERITY_STYLE[tag.severity])
+        Text(
+            f"{n} {one_line(tag.category)}, {tag.severity}: {one_line(tag.why)}", _SEVERITY.get(tag.severity, "default")
+        )
         for n, tag in enumerate(row.tags, 1)
     ]
-    scores = [f"{one_line(s.name)} {'unscored' if s.value is None else f'{s.value:.2f}'}" for s in row.scores]
-    whys = [Text(f"{one_line(s.name)}: {one_line(s.why)}", "dim") for s in row.scores if s.why]
+    scores = [Text(_score(score)) for score in row.scores]
     parts: list[RenderableType] = [_answer(title, row, row.tags)]
     parts += [_GAP, _heading("Errors found"), *tags] if tags else []
-    parts += [_GAP, _heading("Scores"), Text(" · ".join(scores)), *whys] if scores else []
+    parts += [_GAP, _heading("Scores"), *scores] if scores else []
     return Group(*parts)
+
+
+def _score(score: Score) -> str:
+    value = "unscored" if score.value is None else f"{score.value:.2f}"
+    return f"{one_line(score.name)} {value}{f': {one_line(score.why)}' if score.why else ''}"
 
 
 def _answer(title: str, row: Row, tags: tuple[Tag, ...] = ()) -> Group:
