@@ -51,8 +51,8 @@ KEYS = (
     Key("c", "c", "say('correct')", "correct", "the answer is correct; go on", False),
     Key("w", "w", "say('wrong')", "wrong", "the answer is wrong; go on", False),
     Key("u", "u", "say('unsure')", "unsure", "cannot tell; go on", False),
-    Key("1", "1", "prefer('left')", "left is better", "answer 1 is better; go on", True),
-    Key("2", "2", "prefer('right')", "right is better", "answer 2 is better; go on", True),
+    Key("1", "1", "prefer('left')", "left", "answer 1 is better; go on", True),
+    Key("2", "2", "prefer('right')", "right", "answer 2 is better; go on", True),
     Key("t", "t", "prefer('tie')", "tie", "neither is better; go on", True),
     Key("g", "g", "category", "category", "pick the error category; stay here", False),
     Key("n", "n", "note", "note", "write a note; stay here", False),
@@ -110,7 +110,12 @@ class Picker(ModalScreen[str | None]):
         options = OptionList(*(Option(Text(one_line(name, 60))) for name in self.names), markup=False)
         options.highlighted = self.names.index(self.chosen) if self.chosen in self.names else 0
         hint = Static(Text("↑ ↓ choose   Enter take   Esc cancel"))
-        yield Vertical(Static(Text(self.heading, "bold")), options, hint, classes="window")
+        yield Vertical(Static(id="chosen"), options, hint, classes="window")
+
+    def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
+        """Name the choice in words too, for terminals without colours."""
+        chosen = one_line(self.names[event.option_index], 36)
+        self.query_one("#chosen", Static).update(Text(f"{self.heading} {chosen}", "bold"))
 
     def action_step(self, way: str) -> None:
         """Move as the arrow does."""
@@ -134,7 +139,9 @@ class Note(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         """Show the line."""
         hint = Static(Text("Enter keep   Esc cancel"))
-        yield Vertical(Static(Text("Note", "bold")), Input(one_line(self.text), select_on_focus=False), hint, classes="window")
+        yield Vertical(
+            Static(Text("Note", "bold")), Input(one_line(self.text), select_on_focus=False), hint, classes="window"
+        )
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Hand back what was written."""
@@ -156,7 +163,7 @@ class Cards(Screen[None]):
         yield VerticalScroll(Static(id="card"), can_focus=False)
         yield Static(id="said")
         yield Static(id="message")
-        hints = (f"{key.shown}\u00a0{key.short.replace(' ', chr(0xA0))}" for key in self.shown_keys if key.short)
+        hints = (f"{key.shown.replace(' ', '/')}={key.short}" for key in self.shown_keys if key.short)
         yield Static(Text("  ".join(hints)), id="hints")
 
     @property
@@ -274,6 +281,7 @@ class Cards(Screen[None]):
 class Reviewer(App[None]):
     """The program on the screen."""
 
+    TITLE = "evalkit review"
     ENABLE_COMMAND_PALETTE = False
     CSS = """
     #progress, #hints { background: $panel; height: auto; padding: 0 1; }
@@ -282,7 +290,9 @@ class Reviewer(App[None]):
     VerticalScroll { height: 1fr; padding: 0 1; scrollbar-size-vertical: 1; }
     Picker, Note, Keys { align: center middle; }
     .window { width: 64; max-width: 100%; height: auto; max-height: 100%; border: solid $primary; padding: 0 1; }
-    OptionList { height: auto; max-height: 14; border: none; }
+    OptionList { height: auto; max-height: 14; border: none; padding: 0; scrollbar-size-vertical: 1; }
+    OptionList:focus > .option-list--option-highlighted { color: $background; background: $foreground; }
+    Input, Input:focus { border: none; height: 1; padding: 0; }
     """
 
     def __init__(self, folder: Path, review: Review) -> None:

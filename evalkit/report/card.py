@@ -35,7 +35,7 @@ def card(review: Review) -> RenderableType:
 def progress(review: Review, width: int = 20) -> str:
     """Return the place in the queue and how much is decided, in one line."""
     total = len(review.entries)
-    full = width * review.decided // total
+    full = max(width * review.decided // total, min(1, review.decided))
     shown = " and ".join(map(one_line, review.only)) or "all"
     return (
         f"{one_line(review.run.suite, 24)} · {review.position + 1} of {len(review.queue)} ({shown}) · "
@@ -45,7 +45,8 @@ def progress(review: Review, width: int = 20) -> str:
 
 def said(review: Review) -> str:
     """Return what the labeller says of the answer in front, in one line."""
-    return f"{one_line(review.labeller, 24)}: {_given(review.given)}"
+    asked = "which answer is better? " if review.blind else ""
+    return f"{one_line(review.labeller, 24)}: {asked}{_given(review.given)}"
 
 
 def _given(given: Given | None) -> str:
@@ -54,7 +55,7 @@ def _given(given: Given | None) -> str:
         parts = (given.verdict or "no verdict yet", one_line(given.category or ""), note)
         return " · ".join(part for part in parts if part)
     if isinstance(given, Preference):
-        return {"left": "1 is better", "right": "2 is better", "tie": "tie"}[given.better]
+        return {"left": "answer 1", "right": "answer 2", "tie": "a tie"}[given.better]
     return "nothing said yet"
 
 
@@ -135,8 +136,7 @@ def _lettered(example: Example) -> list[tuple[str, str]]:
 
 
 def _heading(title: str, about: str = "") -> Text:
-    text = Text(title, "bold underline")
-    return text.append(f"  {about}" if about else "", "not bold not underline dim")
+    return Text().append(title, "bold underline").append(f"  {about}" if about else "", "dim")
 
 
 def _plain(text: str) -> Text:
