@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from evalkit.errors import RunError
 from evalkit.journal import Journal, read_journal
+from evalkit.jsonl import scrub
 from evalkit.record import read_run
 from evalkit.types import Row, Run
 
@@ -180,8 +181,8 @@ def read_records(folder: Path, run: Run) -> tuple[Record, ...]:
             record = record_of(line)
         except (TypeError, ValueError, KeyError) as fault:
             raise RunError(f"{path}: line {number} is no label ({fault}); {_MEND}") from None
-        if fault := _foreign(record, run, answers):
-            raise RunError(f"{path}: line {number} {fault}; labels count for the answers they were given to alone")
+        if foreign := _foreign(record, run, answers):
+            raise RunError(f"{path}: line {number} {foreign}; labels count for the answers they were given to alone")
         records.append(record)
     return tuple(records)
 
@@ -245,7 +246,7 @@ def digest_of(row: Row) -> str:
 
 def record_line(record: Record) -> dict[str, Any]:
     """Return a record as JSON."""
-    return {"kind": type(record).__name__.lower(), **asdict(record)}
+    return {"kind": type(record).__name__.lower(), **scrub(asdict(record))}
 
 
 def record_of(line: Mapping[str, Any]) -> Record:

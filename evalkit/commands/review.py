@@ -10,6 +10,7 @@ import click
 
 from evalkit.baseline import find_baseline
 from evalkit.errors import EvalkitError
+from evalkit.jsonl import scrub
 from evalkit.labels import FILE, read_records
 from evalkit.record import read_run
 from evalkit.registry import load
@@ -49,7 +50,8 @@ def review(run: str, labeller: str | None, against: str | None, only: tuple[str,
 
 def _labeller(given: str | None) -> str:
     """Return who judges: what was given, else the user name of the environment."""
-    name = " ".join((given if given is not None else os.environ.get("LOGNAME") or os.environ.get("USER") or "").split())
+    user = os.environ.get("LOGNAME") or os.environ.get("USER") or ""
+    name = " ".join(str(scrub(user if given is None else given)).split())
     if not name or len(name) > 60:
         raise EvalkitError("no labeller: give --labeller NAME, of at most 60 characters")
     return name

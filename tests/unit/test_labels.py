@@ -133,7 +133,7 @@ def test_a_file_cut_at_any_byte_keeps_its_whole_lines_and_goes_on(folder, label)
 def test_a_damaged_line_before_the_last_is_refused_by_number(folder, label):
     path = add(folder, label(), label("q1"))
     path.write_bytes(path.read_bytes().replace(b'"correct"', b'"perfect"', 1))
-    with pytest.raises(RunError, match="line 1 is corrupt.*move the file away"):
+    with pytest.raises(RunError, match=r"line 1 is corrupt.*move the file away"):
         read_labels(folder)
     with pytest.raises(RunError, match="line 1 is corrupt"):
         add(folder, label())
@@ -178,6 +178,11 @@ def test_a_line_that_is_no_label_is_refused(folder, label, change):
     Journal(folder / "labels.jsonl", 0).append([record_line(label()) | change])
     with pytest.raises(RunError, match="line 1 is no label"):
         read_labels(folder)
+
+
+def test_half_a_character_in_a_name_becomes_a_sign_that_can_be_written(folder, label):
+    add(folder, label(labeller="k\udcff", note="\ud800"))
+    assert [(given.labeller, given.note) for given in read_labels(folder)] == [("k\ufffd", "\ufffd")]
 
 
 def test_labels_of_an_unfinished_run_are_not_read(write_run, make_row):

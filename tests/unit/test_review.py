@@ -1,4 +1,4 @@
-"""A review in progress: filters, order, what is said, sides that do not tell. And its card, without colour or markup."""
+"""A review in progress: filters, what is said, sides that do not tell; and its card, without colour or markup."""
 
 from __future__ import annotations
 
@@ -44,9 +44,10 @@ def judged(review, verdict):
 
 
 def shown(review, width=80):
-    console = Console(file=io.StringIO(), width=width, no_color=True, markup=False, highlight=False)
+    text = io.StringIO()
+    console = Console(file=text, width=width, no_color=True, markup=False, highlight=False)
     console.print(card(review))
-    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 
 
 def test_failed_requests_have_no_answer_to_judge(run):
@@ -73,7 +74,7 @@ def test_filters_must_all_hold(run, base, only, expected):
 def test_an_unknown_filter_is_refused_with_the_known_ones(run):
     with pytest.raises(EvalkitError, match=r"--only 'failure': no such filter; did you mean 'failures'\?"):
         review_of(run, "kim").filtered(("failure",))
-    with pytest.raises(EvalkitError, match="--only broken needs .* give --against RUN2"):
+    with pytest.raises(EvalkitError, match=r"--only broken needs .* give --against RUN2"):
         review_of(run, "kim").filtered(("broken",))
 
 
@@ -129,8 +130,8 @@ def test_undo_drops_a_filter_that_hides_the_answer(run):
 
 
 def test_runs_of_other_questions_are_refused(run, base):
+    manifest = {**base.manifest, "identity": {**base.manifest["identity"], "data_digest": "other"}}
     with pytest.raises(NotComparable, match="the examples"):
-        manifest = {**base.manifest, "identity": {**base.manifest["identity"], "data_digest": "other"}}
         review_of(run, "kim", against=replace(base, manifest=manifest))
 
 
