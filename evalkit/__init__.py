@@ -8,12 +8,13 @@ From Python:
 
 from typing import TYPE_CHECKING
 
+from evalkit.labels import read_labels
 from evalkit.record import read_run
 
 if TYPE_CHECKING:
     from evalkit.flow import run
 
-__all__ = ["read_run", "run"]
+__all__ = ["read_labels", "read_run", "run"]
 
 
 def __getattr__(name: str) -> object:

@@ -19,6 +19,7 @@ COMMANDS: Table = {
     "gate": ("evalkit.commands.gate:gate", "Say whether a candidate may replace a baseline, by exit code."),
     "baseline": ("evalkit.commands.gate:baseline", "Pin runs by name, with a reason."),
     "noise": ("evalkit.commands.gate:noise", "Measure how much two runs of one model differ."),
+    "review": ("evalkit.commands.review:review", "Label answers by hand in the terminal, or choose between two runs'."),
     "suites": ("evalkit.commands.suites:suites", "List, show, check and make suites."),
     "models": ("evalkit.commands.models:models", "List and fetch models that come through a package index."),
 }

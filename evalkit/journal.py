@@ -13,6 +13,7 @@ from evalkit.errors import RunError, Stopped
 from evalkit.jsonl import dump
 
 VERSION = 1
+_ANSWERS = "`evalkit run --resume RUN --keep-prefix` goes on from the lines before it, in a new run"
 
 
 class Journal:
@@ -21,9 +22,9 @@ class Journal:
     A killed process loses at most the batch in flight; a power cut too, since each batch ends in one fdatasync.
     """
 
-    def __init__(self, path: Path, good: int) -> None:
+    def __init__(self, path: Path, good: int, kind: str = "row") -> None:
         """Open for appending at byte `good`, the end of the last whole line; what follows is cut off."""
-        self.path, self.size = path, good
+        self.path, self.size, self.kind = path, good, kind
         try:
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         except OSError as fault:
@@ -37,7 +38,7 @@ class Journal:
         Raises:
             Stopped: the disk is full or the file cannot be written.
         """
-        data = b"".join(_line(record) for record in records)
+        data = b"".join(_line(record, self.kind) for record in records)
         try:
             rest = memoryview(data)
             while rest:
@@ -54,10 +55,11 @@ class Journal:
         os.close(self._file)
 
 
-def read_journal(path: Path, *, prefix: bool = False) -> tuple[list[dict[str, Any]], int, int]:
+def read_journal(path: Path, *, prefix: bool = False, mend: str = _ANSWERS) -> tuple[list[dict[str, Any]], int, int]:
     """Return (records, bytes up to the end of the last good line, bytes after it).
 
-    A last line that is torn is left out; with `prefix` everything from the first bad line on is.
+    A last line that is torn is left out; with `prefix` everything from the first bad line on is. `mend` says what to do
+    about a corrupt one.
 
     Raises:
         RunError: a line before the last is corrupt, or the journal is of a newer version.
@@ -73,10 +75,7 @@ def read_journal(path: Path, *, prefix: bool = False) -> tuple[list[dict[str, An
         if record is None:
             last = good + len(line) == len(data)
             if not last and not prefix:
-                raise RunError(
-                    f"{path}: line {number} is corrupt (checksum or form); "
-                    "`evalkit run --resume RUN --keep-prefix` goes on from the lines before it, in a new run"
-                )
+                raise RunError(f"{path}: line {number} is corrupt (checksum or form); {mend}")
             break
         if record["v"] != VERSION:
             raise RunError(f"{path}: line {number} is of journal version {record['v']}, this evalkit reads {VERSION}")
@@ -90,9 +89,9 @@ def _numbered(data: bytes) -> Iterator[tuple[int, bytes]]:
     return enumerate([line + b"\n" for line in whole] + ([tail] if tail else []), 1)
 
 
-def _line(record: Mapping[str, Any]) -> bytes:
+def _line(record: Mapping[str, Any], kind: str) -> bytes:
     body = dump(record)
-    return f'{{"v":{VERSION},"k":"row","c":"{zlib.crc32(body.encode()):08x}","r":{body}}}\n'.encode()
+    return f'{{"v":{VERSION},"k":"{kind}","c":"{zlib.crc32(body.encode()):08x}","r":{body}}}\n'.encode()
 
 
 def _record(line: bytes) -> dict[str, Any] | None:

@@ -30,10 +30,10 @@ LAYERS = (
     "suite record models assess analyze evidence differences",
     "backends identity gate harness",
     "flow run policy compare engines",
-    "score importer evaluate baseline merge noise review",
-    "plan shift",
+    "score importer evaluate baseline merge noise labels",
+    "plan shift review",
     "report",
-    "program",
+    "program screen",
     "cli",
     "commands",
     "__main__",
@@ -43,7 +43,7 @@ LEVEL = {name: level for level, layer in enumerate(LAYERS) for name in layer.spl
 EXCEPTIONS = {
     ("types", "registry"): "Run.to_frame opens the lazy door when it is called",
 }
-HEAVY = {"torch", "transformers", "datasets", "lm_eval", "pandas", "peft"}
+HEAVY = {"torch", "transformers", "datasets", "lm_eval", "pandas", "peft", "textual"}
 EDGES = {
     path
     for path, rules in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["ruff"]["lint"][

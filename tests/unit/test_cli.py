@@ -16,7 +16,7 @@ import pytest
 from evalkit.cli import COMMANDS, call
 from evalkit.program import Terminated
 
-HEAVY = ("torch", "transformers", "datasets", "lm_eval", "pandas", "peft", "scipy")
+HEAVY = ("torch", "transformers", "datasets", "lm_eval", "pandas", "peft", "scipy", "textual")
 EVALKIT = (sys.executable, "-c", "from evalkit.cli import main; main()")
 REPORT = """\
 little exact 1.000 [0.722, 1.000] · 10 answers
