@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from evalkit.analyze import Analysis, Metric, analyze, lens_of
 from evalkit.compare import Comparison, compare_runs
@@ -115,7 +116,9 @@ def checkpoints_of(given: Sequence[Sequence[Run]]) -> tuple[Checkpoint, ...]:
     for runs in given:
         if len({run.suite for run in runs}) < len(runs):
             raise NotComparable("a folder holds two runs of one suite; name the run to show")
-    models = [", ".join(dict.fromkeys(one_line(run.model, 80) or "unnamed model" for run in runs)) for runs in given]
+    models = [
+        ", ".join(dict.fromkeys(one_line(_called(run.model), 80) or "unnamed model" for run in runs)) for runs in given
+    ]
     ids = [", ".join(one_line(run.id, 40) for run in runs) for runs in given]
     names = _told_apart(models, [f" ({each})" for each in ids])
     names = _told_apart(names, [f" #{number}" for number in range(1, len(names) + 1)])
@@ -130,6 +133,11 @@ def _refuse_repeats(runs: Sequence[Run]) -> None:
         if key in seen:
             raise NotComparable(f"run {run.id} is given twice")
         seen.add(key)
+
+
+def _called(model: str) -> str:
+    """Return how a page calls a model: a folder by its name alone; where it lies stands at the end of the page."""
+    return one_line(Path(model).name if Path(model).is_absolute() else model, 80)
 
 
 def _told_apart(names: Sequence[str], endings: Sequence[str]) -> list[str]:

@@ -24,7 +24,7 @@ from evalkit.report.board import Board, Part, board_of
 from evalkit.report.charts import Bin, Scale
 from evalkit.report.items import html_safe, items_of
 from evalkit.report.pick import View, evidence, excerpt, remarks
-from evalkit.report.visible import HIDDEN_IN_SCRIPT, one_line
+from evalkit.report.visible import FLOOD_IN_SCRIPT, HIDDEN_IN_SCRIPT, one_line
 from evalkit.types import SEVERITY_WEIGHTS, Row, Run
 from evalkit.verdict import Check
 
@@ -88,6 +88,7 @@ def _about(board: Board) -> dict[str, Any]:
         "primary": {part.suite: part.primary for part in board.parts},
         "severity": dict(SEVERITY_WEIGHTS),
         "hidden": HIDDEN_IN_SCRIPT,
+        "flood": FLOOD_IN_SCRIPT,
         "tagged": {part.suite: any(run is not None and tagged(run) for run in part.runs) for part in board.parts},
     }
 

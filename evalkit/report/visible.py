@@ -21,6 +21,8 @@ _HIDDEN = re.compile(
 _MARKS_ALLOWED = 4
 HIDDEN_IN_SCRIPT = "".join(sign if " " <= sign <= "~" else f"\\u{{{ord(sign):x}}}" for sign in _HIDDEN.pattern)
 """The same characters as a regular expression of JavaScript, for its flag `u`."""
+FLOOD_IN_SCRIPT = rf"([\p{{Mn}}\p{{Me}}]{{{_MARKS_ALLOWED}}})[\p{{Mn}}\p{{Me}}]+"
+"""More combining marks than one character may carry, likewise; its group is what is kept."""
 
 
 def visible(text: str) -> str:

@@ -293,7 +293,10 @@ def test_the_page_fits_a_phone(browser, tmp_path, make_run):
 
 def test_hidden_characters_are_spelled_out_as_in_the_terminal(tmp_path, make_run, make_row, watched):
     path = tmp_path / "r.html"
-    hidden = "a\u202eb\u200bc\x1b[0m ❤\ufe0f x\ufe0f \ufe00 \uffff \U0001d173 \U000e0041 \u180b 1\ufe0f"
+    hidden = (
+        "a\u202eb\u200bc\x1b[0m ❤\ufe0f x\ufe0f \ufe00 \uffff \U0001d173 \U000e0041 \u180b 1\ufe0f e"
+        + "\u0301\u20dd" * 50
+    )
     path.write_text(html.render(make_run([make_row("q0", hidden)])), encoding="utf-8")
     page = watched.open(path)
     page.click("#list a")

@@ -111,6 +111,16 @@ def test_runs_of_one_model_are_told_apart_by_their_names(two_runs):
     assert names == ["org/base (base)", "org/base (cand)"]
 
 
+def test_a_model_folder_is_called_by_its_name_alone(two_runs):
+    placed = [
+        replace(run, manifest={**run.manifest, "settings": {"model": f"/home/kim/{name}/last", "max_errors": 0}})
+        for run, name in zip(two_runs, ("one", "two"), strict=True)
+    ]
+    checkpoints = board_of([[placed[0]], [two_runs[1]]]).checkpoints
+    assert checkpoints[0].name == "last"
+    assert [c.name for c in board_of([[run] for run in placed]).checkpoints] == ["last (base)", "last (cand)"]
+
+
 def test_runs_of_equally_named_folders_are_told_apart_by_number(two_runs):
     runs = [replace(run, id="docs_qa", manifest={**two_runs[0].manifest, "made": run.id}) for run in two_runs]
     names = [checkpoint.name for checkpoint in board_of([[run] for run in runs]).checkpoints]

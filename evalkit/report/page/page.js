@@ -26,6 +26,7 @@
   }
 
   const HIDDEN = new RegExp(about.hidden, "gu");
+  const FLOOD = new RegExp(about.flood, "gu");
 
   function escaped(character) {
     const code = character.codePointAt(0);
@@ -33,7 +34,7 @@
     return `\\${sign}${code.toString(16).padStart(width, "0")}`;
   }
 
-  const visible = (text) => text.replace(HIDDEN, escaped);
+  const visible = (text) => text.replace(HIDDEN, escaped).replace(FLOOD, "$1");
 
   function line(text, width) {
     const flat = visible(text).replace(/\s+/g, " ").trim();
