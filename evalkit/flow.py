@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 import time
@@ -15,8 +16,9 @@ from typing import Any
 from evalkit.analyze import Lens, summarize
 from evalkit.assess import Answer, Assessment, Assessor
 from evalkit.codec import response_of, response_record
+from evalkit.court import Court, check_court, court_of, heard, with_judge
 from evalkit.errors import ModelError, RunError, SuiteError
-from evalkit.identity import identity_of
+from evalkit.identity import NO_JUDGE, identity_of
 from evalkit.models import load_backend
 from evalkit.prompt import requests_of, unlike_trained
 from evalkit.record import RunFolder, new_run_id, read_run
@@ -48,6 +50,28 @@ class Job:
         return self.folder is not None and (key not in self.folder.answered or key in self.redo)
 
 
+@dataclass(frozen=True)
+class Work:
+    """What a run has to do: jobs, the model that is asked, the batches, and the judge."""
+
+    jobs: list[Job]
+    backend: Backend
+    plan: Plan
+    court: Court | None
+
+    def identity(self, job: Job) -> dict[str, str]:
+        """Return what the answers and scores of a job depend on."""
+        judge = self.court.identity if self.court else NO_JUDGE
+        return identity_of(job.suite, job.assessor, self.backend.identity, self.plan, judge)
+
+    def warnings(self, job: Job) -> list[str]:
+        """Return what a reader of a job's figures must know, a line each."""
+        identity = self.backend.identity
+        asked = unlike_trained(job.suite, getattr(self.backend, "trained_prompt", {}), identity)
+        judged = self.court.partial_to(identity) if self.court else ""
+        return [warning for warning in (asked, judged) if warning]
+
+
 def run(model: str, suite: str, *, out: str | Path | None = None, **settings: Any) -> Run:
     """Run one suite against a model and return the finished run; `settings` are the fields of RunSettings."""
     (folder,) = start(RunSettings(model=model, suites=(suite,), **settings), out=out)
@@ -56,23 +80,18 @@ def run(model: str, suite: str, *, out: str | Path | None = None, **settings: An
 
 def start(settings: RunSettings, *, out: str | Path | None = None, progress: Progress | None = None) -> list[Path]:
     """Run every suite of the settings, each into a folder of its own; return the folders."""
-    jobs, backend, plan = _prepare(settings)
+    work = _prepare(settings)
     with ExitStack() as held:
-        for job in jobs:
-            path = (
-                Path("runs", new_run_id())
-                if out is None
-                else Path(out)
-                if len(jobs) == 1
-                else Path(out, job.suite.name)
-            )
-            identity = identity_of(job.suite, job.assessor, backend.identity, plan)
-            manifest: dict[str, Any] = {"identity": identity, "settings": settings.record()}
-            if warning := unlike_trained(job.suite, getattr(backend, "trained_prompt", {}), backend.identity):
+        for job in work.jobs:
+            path = Path("runs", new_run_id()) if out is None else Path(out)
+            path = path / job.suite.name if out is not None and len(work.jobs) > 1 else path
+            manifest: dict[str, Any] = {"identity": work.identity(job), "settings": settings.record()}
+            if warnings := work.warnings(job):
+                manifest["warnings"] = warnings
+            for warning in warnings:
                 _log.warning("%s: %s", settings.model, warning)
-                manifest["warnings"] = [warning]
             job.folder = held.enter_context(RunFolder.create(path, manifest))
-        return _complete(jobs, backend, plan, progress)
+        return _complete(work, progress)
 
 
 def resume(path: str | Path, *, retry_errors: bool = False, progress: Progress | None = None) -> list[Path]:
@@ -83,19 +102,19 @@ def resume(path: str | Path, *, retry_errors: bool = False, progress: Progress |
                 raise RunError(f"{path}: its answers were {made}, no model was asked; there is nothing to resume")
         settings = RunSettings.of(folder.manifest["settings"])
         measured = folder.manifest["identity"].get("model.batch_tokens")
-        jobs, backend, plan = _prepare(settings, int(measured) if measured else None)
-        job = next((job for job in jobs if job.suite.name == folder.manifest["identity"]["suite"]), jobs[0])
-        folder.check_identity(identity_of(job.suite, job.assessor, backend.identity, plan))
+        work = _prepare(settings, int(measured) if measured else None)
+        job = next((job for job in work.jobs if job.suite.name == folder.manifest["identity"]["suite"]), work.jobs[0])
+        folder.check_identity(work.identity(job))
         job.folder = folder
         if retry_errors:
             job.redo = {key for key, record in folder.answered.items() if record["response"]["error"]}
         if folder.finished:  # until the rows are written again, they do not stand for the journal
             folder.update(status="running")
-        return _complete(jobs, backend, plan, progress)
+        return _complete(work, progress)
 
 
-def _prepare(settings: RunSettings, measured: int | None = None) -> tuple[list[Job], Backend, Plan]:
-    """Read suites, build scorers and taggers, open the model, plan: what fails cheaply fails first.
+def _prepare(settings: RunSettings, measured: int | None = None) -> Work:
+    """Read suites, build scorers and taggers, open model and judge, plan: what fails cheaply fails first.
 
     `measured` is the token budget that the run was planned with, where none was given.
     """
@@ -108,16 +127,19 @@ def _prepare(settings: RunSettings, measured: int | None = None) -> tuple[list[J
             fewshot=settings.fewshot,
             limit=settings.limit,
         )
+        suite = with_judge(suite, settings.judge)
         assessor = Assessor.of(suite, settings.vocabulary, settings.training)
         jobs.append(Job(suite, assessor, tuple(requests_of(suite, assessor.kind))))
     if twice := [name for name, n in Counter(job.suite.name for job in jobs).items() if n > 1]:
         raise SuiteError(f"two suites are called {twice[0]!r}; run them one after the other")
     options = {name: getattr(settings, name) for name in ("batch_tokens", "concurrency", "timeout")}
+    court = court_of(settings.judge, settings.against, options)
     backend = load_backend(settings.model, {**options, "measured": measured})
     for job in jobs:
+        check_court(job.assessor, court, job.suite.name)
         for kind in sorted({request.kind for request in job.requests} - backend.kinds):
             raise ModelError(f"model {settings.model!r} cannot {kind} answers, as suite {job.suite.name!r} asks")
-    return jobs, backend, list(_planned(jobs, backend))
+    return Work(jobs, backend, list(_planned(jobs, backend)), court)
 
 
 def _planned(jobs: list[Job], backend: Backend) -> Iterator[list[int]]:
@@ -133,10 +155,11 @@ def _planned(jobs: list[Job], backend: Backend) -> Iterator[list[int]]:
             yield [group[position][0] for position in batch]
 
 
-def _complete(jobs: list[Job], backend: Backend, plan: Plan, progress: Progress | None) -> list[Path]:
-    """Answer what is pending, batch by batch, then score, tag and write the rows of each job that has a folder."""
+def _complete(work: Work, progress: Progress | None) -> list[Path]:
+    """Answer what is pending, batch by batch, then judge, score, tag and write the rows of each job with a folder."""
+    jobs, backend = work.jobs, work.backend
     asked = [(job, request) for job in jobs for request in job.requests]
-    batches = [[asked[index] for index in batch] for batch in plan]
+    batches = [[asked[index] for index in batch] for batch in work.plan]
     pending = [part for part in batches if any(job.pending(request) for job, request in part)]
     tick = _counter(sum(map(len, pending)), progress)
     for part in pending:
@@ -146,7 +169,9 @@ def _complete(jobs: list[Job], backend: Backend, plan: Plan, progress: Progress 
     for job in jobs:
         if job.folder and (remarks := getattr(backend, "remarks", ())):
             job.folder.update(warnings=list(dict.fromkeys([*job.folder.manifest.get("warnings", ()), *remarks])))
-    return [_finish(job) for job in jobs if job.folder]
+    if work.court and hasattr(backend, "release"):
+        backend.release()  # there may be no room for the judge's weights beside the model's
+    return [_finish(job, work.court, progress) for job in jobs if job.folder]
 
 
 def _counter(total: int, progress: Progress | None) -> Tick:
@@ -169,8 +194,8 @@ def _commit(jobs: list[Job], part: list[tuple[Job, Request]], answered: list[dic
                 job.folder.note_time({"answers": len(records), "seconds": round(seconds, 3)})
 
 
-def _finish(job: Job) -> Path:
-    """Score and tag the kept answers in suite order; write rows and summary."""
+def _finish(job: Job, court: Court | None, progress: Progress | None) -> Path:
+    """Judge, score and tag the kept answers in suite order; write rows and summary."""
     folder = job.folder
     assert folder is not None
     examples = {example.id: example for example in job.suite.examples}
@@ -178,7 +203,10 @@ def _finish(job: Job) -> Path:
     for request in job.requests:
         record = folder.answered[request.example_id, request.trial]
         answers.append((examples[request.example_id], request.trial, response_of(record["response"])))
-    finish(folder, job.suite, job.assessor.assess(answers))
+    against = court.against if court else None
+    counter = functools.partial(_counter, progress=progress)
+    assessor = heard(job.assessor, answers, folder.path, court, against=against, counter=counter)
+    finish(folder, job.suite, assessor.assess(answers))
     return folder.path
 
 

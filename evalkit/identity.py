@@ -14,14 +14,24 @@ from evalkit.prompt import template_hash
 from evalkit.types import Suite
 
 PACKAGES = ("evalkit-llm", "torch", "transformers", "tokenizers", "lm-eval", "rapidfuzz", "symspellpy", "typos")
+NO_JUDGE: Mapping[str, str] = {"judge": ""}
+"""The judge's fields of a run without one."""
 
 
 def identity_of(
-    suite: Suite, assessor: Assessor, model: Mapping[str, str], plan: Sequence[Sequence[int]] = ()
+    suite: Suite,
+    assessor: Assessor,
+    model: Mapping[str, str],
+    plan: Sequence[Sequence[int]] = (),
+    judge: Mapping[str, str] = NO_JUDGE,
 ) -> dict[str, str]:
-    """Return every field that must be equal for a run to be resumed; no secret and no environment is among them."""
+    """Return every field that must be equal for a run to be resumed; no secret and no environment is among them.
+
+    `judge` are the fields of the judge, as `Court.identity` gives them.
+    """
     return {
         **suite_identity(suite, assessor),
+        **judge,
         **{f"model.{key}": value for key, value in model.items()},
         "plan": plan_hash(plan),
         **versions(),
@@ -47,7 +57,6 @@ def suite_identity(suite: Suite, assessor: Assessor) -> dict[str, str]:
         "taggers": dump([repr(tagger) for tagger in assessor.taggers]),
         "severity": dump(dict(assessor.severity)),
         "words": hashlib.sha256(dump([sorted(assessor.vocabulary), assessor.training]).encode()).hexdigest()[:16],
-        "judge": "",
     }
 
 

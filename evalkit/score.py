@@ -1,18 +1,28 @@
-"""Score and tag answers that exist already: those of a run, or a file of answers. No model is asked."""
+"""Score and tag answers that exist already: those of a run, or a file of answers. No model is asked but a judge."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from evalkit.assess import Answer, Assessor
+from evalkit.court import (
+    Court,
+    Statement,
+    check_court,
+    court_of,
+    heard,
+    judges,
+    read_judgements,
+    with_judge,
+)
 from evalkit.errors import SuiteError
 from evalkit.examples import example_of, raise_listed, record_id
 from evalkit.flow import finish
-from evalkit.identity import identity_of
+from evalkit.identity import NO_JUDGE, identity_of
 from evalkit.jsonl import MAX_LISTED, read_jsonl
 from evalkit.record import RunFolder, read_run
 from evalkit.registry import did_you_mean
@@ -38,6 +48,15 @@ class Rescoring:
     """File with words of the domain."""
     training: str | None = None
     """Training rows whose answers teach the domain's words."""
+    judge: str | None = None
+    """The model that judges; None asks nobody, and keeps what a judge has said of the run before."""
+    against: str | None = None
+    """The run that a judge holds the answers against."""
+
+    @property
+    def court(self) -> Court | None:
+        """Return the judge that can be asked."""
+        return court_of(self.judge, self.against, {})
 
 
 def score_run(path: str | Path, how: Rescoring, out: Path) -> Path:
@@ -55,7 +74,9 @@ def score_run(path: str | Path, how: Rescoring, out: Path) -> Path:
         _same_question(examples[row.example.id], row.example, str(path))
     answers = [(examples[row.example.id], row.trial, row.response) for row in run.rows]
     model = {k.removeprefix("model."): v for k, v in run.manifest["identity"].items() if k.startswith("model.")}
-    return _write(suite, answers, settings, out, {**model, "answers_of": run.id})
+    judge = {key: value for key, value in run.manifest["identity"].items() if key.startswith("judge")}
+    kept = _Kept(answers, {**model, "answers_of": run.id}, judge, read_judgements(path))
+    return _write(suite, kept, settings, out, how.court)
 
 
 def score_answers(path: Path, how: Rescoring, out: Path) -> Path:
@@ -76,18 +97,42 @@ def score_answers(path: Path, how: Rescoring, out: Path) -> Path:
         overrides=how.overrides,
         vocabulary=how.vocabulary,
         training=how.training,
+        judge=how.judge,
+        against=how.against,
     )
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return _write(suite, answers, settings, out, {"backend": "answers", "model_digest": digest})
+    kept = _Kept(answers, {"backend": "answers", "model_digest": digest})
+    return _write(suite, kept, settings, out, how.court)
 
 
-def _write(suite: Suite, answers: list[Answer], settings: RunSettings, out: Path, model: Mapping[str, str]) -> Path:
-    asked = {example.id for example, _, _ in answers}
-    suite = digested(replace(suite, examples=tuple(e for e in suite.examples if e.id in asked)))
+@dataclass(frozen=True)
+class _Kept:
+    """Answers that exist, and what is known of them."""
+
+    answers: list[Answer]
+    model: Mapping[str, str]
+    """Identity of what gave them."""
+    judge: Mapping[str, str] = field(default_factory=lambda: NO_JUDGE)
+    """Identity of the judge that has judged them before."""
+    statements: tuple[Statement, ...] = ()
+    """What it said."""
+
+
+def _write(suite: Suite, kept: _Kept, settings: RunSettings, out: Path, court: Court | None) -> Path:
+    asked = {example.id for example, _, _ in kept.answers}
+    suite = with_judge(replace(suite, examples=tuple(e for e in suite.examples if e.id in asked)), settings.judge)
+    suite = digested(suite)
     assessor = Assessor.of(suite, settings.vocabulary, settings.training)
-    manifest = {"identity": identity_of(suite, assessor, model), "settings": settings.record(), "scored": True}
-    with RunFolder.create(out, manifest) as folder:
-        finish(folder, suite, assessor.assess(answers))
+    if court:
+        check_court(assessor, court, suite.name)
+    judge = court.identity if court else kept.judge if judges(assessor) else NO_JUDGE
+    manifest: dict[str, Any] = {"identity": identity_of(suite, assessor, kept.model, judge=judge)}
+    if warning := court.partial_to(kept.model) if court else "":
+        manifest["warnings"] = [warning]
+    with RunFolder.create(out, {**manifest, "settings": settings.record(), "scored": True}) as folder:
+        against = Path(settings.against) if settings.against else None
+        assessor = heard(assessor, kept.answers, folder.path, court, against=against, known=kept.statements)
+        finish(folder, suite, assessor.assess(kept.answers))
     return out
 
 
@@ -103,6 +148,8 @@ def _settings_of_run(run: Run, how: Rescoring) -> RunSettings:
         data_dir=how.data_dir or before.data_dir,
         vocabulary=how.vocabulary or before.vocabulary,
         training=how.training or before.training,
+        judge=how.judge or (None if any(o.startswith("scorers=") for o in how.overrides) else before.judge),
+        against=how.against or before.against,
     )
 
 

@@ -38,6 +38,10 @@ class RunSettings:
     """Seconds that one request to an endpoint may take; None: 600."""
     max_errors: float = 0
     """Errors that are tolerated: a count, or a share below 1."""
+    judge: str | None = None
+    """The model that judges answers, named as `model` is."""
+    against: str | None = None
+    """The run that a judge holds the answers against."""
     vocabulary: str | None = None
     """File with words of the domain, one a line."""
     training: str | None = None
@@ -59,14 +63,10 @@ class RunSettings:
     def record(self) -> dict[str, Any]:
         """Return the settings for the manifest; paths become absolute, so that resume works from any folder."""
         record = asdict(self)
-        for key in ("data_dir", "vocabulary", "training"):
+        for key in ("data_dir", "vocabulary", "training", "against"):
             if record[key]:
                 record[key] = str(Path(record[key]).resolve())
-        backend, colon, where = self.model.partition(":")
-        if Path(self.model).is_dir():
-            record["model"] = str(Path(self.model).resolve())
-        elif where and Path(where).exists():
-            record["model"] = f"{backend}{colon}{Path(where).resolve()}"
+        record["model"], record["judge"] = _placed(self.model), self.judge and _placed(self.judge)
         record["suites"] = [str(Path(s).resolve()) if Path(s, "suite.toml").is_file() else s for s in self.suites]
         return record
 
@@ -76,3 +76,11 @@ class RunSettings:
         known = {f.name for f in fields(cls)}
         given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items() if k in known}
         return cls(**given)
+
+
+def _placed(model: str) -> str:
+    """Return a model's name with the path in it made absolute, where it is one."""
+    backend, colon, where = model.partition(":")
+    if Path(model).is_dir():
+        return str(Path(model).resolve())
+    return f"{backend}{colon}{Path(where).resolve()}" if where and Path(where).exists() else model

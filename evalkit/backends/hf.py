@@ -5,6 +5,7 @@ Tokenizer and config are read at once, so that a prompt that cannot be made fail
 
 from __future__ import annotations
 
+import gc
 import itertools
 import logging
 import math
@@ -156,6 +157,15 @@ class HfBackend:
         """Answer one batch; `tick` is called as each answer ends, in whatever order."""
         planned = self._planned.get(tuple(requests))
         yield from self._chosen(requests, *planned, tick) if planned else self._generated(requests, tick)
+
+    def release(self) -> None:
+        """Give the memory of the weights back; the next batch reads them anew."""
+        for loaded in ("model", "decoder", "scorer"):
+            self.__dict__.pop(loaded, None)
+        self._planned.clear()
+        gc.collect()
+        if self.device == "cuda":
+            torch.cuda.empty_cache()
 
     def sent(self, request: Request) -> str:
         """Return the exact text that the model is given."""

@@ -30,6 +30,15 @@ def assessing(command: Command) -> Command:
             "--training", metavar="FILE", help="Training rows (JSONL): their words and error rates are known then."
         ),
         click.option("--vocabulary", metavar="FILE", help="Words of the domain, one a line, that are no misspellings."),
+        click.option(
+            "--against", metavar="RUN2", help="With a judge of the mode pairwise: the run to hold it against."
+        ),
+        click.option(
+            "--judge-when",
+            type=click.Choice(["undecided", "always"]),
+            help="Judge what rules leave open, or everything.",
+        ),
+        click.option("--judge", metavar="M", help="Let this model judge the answers; named as --model is."),
         click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Override a setting of the suite."),
         click.option("--taggers", metavar="A,B", help="Taggers by name, `default` or `none`."),
         click.option("--scorers", metavar="A,B", help="Scorers by name."),
@@ -39,16 +48,12 @@ def assessing(command: Command) -> Command:
     return command
 
 
-def overrides_of(overrides: tuple[str, ...], scorers: str | None, taggers: str | None) -> tuple[str, ...]:
-    """Return `--set` together with the short forms `--scorers a,b` and `--taggers a,b`."""
-    return (
-        *overrides,
-        *(
-            f"{key}={names_of(given)}"
-            for key, given in (("scorers", scorers), ("taggers", taggers))
-            if given is not None
-        ),
-    )
+def overrides_of(given: dict[str, Any]) -> tuple[str, ...]:
+    """Take `--set` and its short forms `--scorers a,b`, `--taggers a,b` and `--judge-when W` out of what was given."""
+    overrides, when = given.pop("overrides"), given.pop("judge_when")
+    names = {key: given.pop(key) for key in ("scorers", "taggers")}
+    short = [f"{key}={names_of(value)}" for key, value in names.items() if value is not None]
+    return (*overrides, *short, *([f'scorer.judge.when="{when}"'] if when else []))
 
 
 def names_of(given: str) -> str:

@@ -81,7 +81,7 @@ def _settings(given: dict[str, Any]) -> RunSettings:
         errors = float(given.pop("max_errors"))
     except ValueError:
         raise EvalkitError("--max-errors: expected a count, or a share such as 0.01") from None
-    overrides = overrides_of(given.pop("overrides"), given.pop("scorers"), given.pop("taggers"))
+    overrides = overrides_of(given)
     return RunSettings(overrides=overrides, max_errors=errors, **given)
 
 

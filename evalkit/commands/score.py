@@ -28,7 +28,7 @@ def score(run: str | None, answers: str | None, out: str | None, **given: Any) -
     """Score and tag the answers of RUN, or of --answers FILE, into a new run; no model is asked."""
     if (run is None) == (answers is None):
         raise EvalkitError("give one of RUN and --answers FILE")
-    overrides = overrides_of(given.pop("overrides"), given.pop("scorers"), given.pop("taggers"))
+    overrides = overrides_of(given)
     how, place = Rescoring(overrides=overrides, **given), Path(out or Path("runs", new_run_id()))
     folder = score_answers(Path(answers), how, place) if answers is not None else score_run(str(run), how, place)
     emit(terminal.render(read_run(folder), color=colored()), None)
