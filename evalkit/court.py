@@ -108,9 +108,7 @@ def check_court(assessor: Assessor, court: Court | None, suite: str) -> None:
         if court is None:
             raise SuiteError(f"suite {suite} is scored by a judge: give --judge MODEL, or leave the scorer out")
         if (judge.mode == "pairwise") != (court.against is not None):
-            raise SuiteError(
-                f"--against RUN goes with the judge's mode 'pairwise' alone; suite {suite}: {judge.mode!r}"
-            )
+            raise SuiteError(f"--against RUN2 goes with the judge's mode pairwise alone; suite {suite}: {judge.mode}")
 
 
 def judges(assessor: Assessor) -> tuple[Judge, ...]:
