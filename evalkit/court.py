@@ -17,11 +17,12 @@ from evalkit.brief import judgement_of, prompt_digest, request_of_case
 from evalkit.errors import EvalkitError, ModelError, RunError, Stopped, SuiteError
 from evalkit.journal import Journal, read_journal
 from evalkit.jsonl import dump, scrub
+from evalkit.labels import run_key
 from evalkit.models import load_backend
 from evalkit.record import read_run
 from evalkit.scorers.judge import Answers, Case, Judge, Judgement
 from evalkit.suite import digested
-from evalkit.types import Backend, Suite, Tick
+from evalkit.types import Backend, Run, Suite, Tick
 
 FILE = "judgements.jsonl"
 TOKENS = 4096
@@ -44,6 +45,8 @@ class Statement:
     """Digest of the case."""
     id: str
     """Id of the first example that it stands for."""
+    group: str
+    """What the repetitions and both orders of one question to the judge share."""
     order: int
     """In `pairwise`, 1 where the other run's answer was shown first; else 0."""
     repeat: int
@@ -204,9 +207,7 @@ def _hear(
         journal.append([_record(line) for line in reused])
         before |= {line.case: line for line in reused}
         for batch in _ask(court.backend, judge, [case for case, _, _ in asked.values()], before, counter):
-            lines = [
-                Statement(court.by, case.digest, *asked[case.digest][1:], case.repeat, said) for case, said in batch
-            ]
+            lines = [_stated(court.by, asked[case.digest], said) for case, said in batch]
             journal.append([_record(line) for line in lines if not line.judgement.error])
             before |= {line.case: line for line in lines}
     except ModelError as fault:
@@ -214,6 +215,11 @@ def _hear(
     finally:
         journal.close()
     return before.values()
+
+
+def _stated(by: str, asked: tuple[Case, str, int], said: Judgement) -> Statement:
+    case, example_id, order = asked
+    return Statement(by, case.digest, example_id, case.group, order, case.repeat, said)
 
 
 def _ask(
@@ -269,6 +275,12 @@ def _statement_of(record: Mapping[str, Any]) -> Statement:
     said = dict(record["judgement"])
     said["probabilities"] = tuple(said["probabilities"])
     return Statement(**{**record, "judgement": Judgement(**said)})
+
+
+def opponent_of(run: Run) -> str:
+    """Return the run that a judge has held this one's answers against, by the name that it never shares; else empty."""
+    against = run.manifest["settings"].get("against")
+    return run_key(read_run(against)) if against else ""
 
 
 def _against_digest(against: Path) -> str:

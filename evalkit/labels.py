@@ -17,8 +17,9 @@ from typing import Any, Literal
 
 from evalkit.errors import RunError
 from evalkit.journal import Journal, read_journal
-from evalkit.jsonl import scrub
+from evalkit.jsonl import MAX_LISTED, read_jsonl, scrub
 from evalkit.record import read_run
+from evalkit.registry import did_you_mean
 from evalkit.types import Row, Run
 
 FILE = "labels.jsonl"
@@ -28,6 +29,7 @@ Answered = tuple[str, int]
 """Example id and trial: one answer of a run."""
 Key = tuple[str, str, int, str, str]
 """Kind, example id, trial, labeller, the other run: of records with one key the last counts."""
+_ELSEWHERE = ("id", "trial", "correct", "verdict", "better", "labeller", "answer")
 _MEND = "labels before it are whole: move the file away, keep its lines above this one, and go on"
 
 
@@ -167,6 +169,29 @@ def read_preferences(path: str | Path) -> tuple[Preference, ...]:
     return tuple(given for given in standing(_all(path)) if isinstance(given, Preference))
 
 
+def labels_of_file(path: Path, run: Run) -> list[Given]:
+    """Return labels that were made elsewhere, a JSON object a line, as labels of a run's answers.
+
+    A line has `id` and one of `correct` (true or false), `verdict` and `better` (`run`, `other` or `tie`: which answer
+    of a pair), optionally `trial`, `labeller`, and `answer`, the text that was judged.
+
+    Raises:
+        RunError: a line is not as expected, or judges another answer than the run's.
+    """
+    rows = {(row.example.id, row.trial): row for row in run.rows}
+    found: list[Given] = []
+    faults: list[str] = []
+    for number, line in read_jsonl(path, RunError):
+        try:
+            found.append(_given_elsewhere(line, run, rows, path.stem))
+        except (TypeError, ValueError) as fault:
+            faults.append(f"line {number}: {fault}")
+    if faults:
+        more = f"; and {len(faults) - MAX_LISTED} more" if len(faults) > MAX_LISTED else ""
+        raise RunError(f"{path}: {'; '.join(faults[:MAX_LISTED])}{more}")
+    return found
+
+
 def read_records(folder: Path, run: Run) -> tuple[Record, ...]:
     """Return every line of a run's labels; a torn last line, which a crash leaves, is not one.
 
@@ -260,6 +285,30 @@ def record_of(line: Mapping[str, Any]) -> Record:
     if not isinstance(record.trial, int) or not all(isinstance(v, str | int | None) for v in fields.values()):
         raise ValueError("a field is neither text nor number")
     return record
+
+
+def _given_elsewhere(line: Mapping[str, Any], run: Run, rows: Mapping[Answered, Row], labeller: str) -> Given:
+    """Build a label or a preference; ValueError says what is wrong with it."""
+    for key in line:
+        if key not in _ELSEWHERE:
+            raise ValueError(f"unknown key {key!r}{did_you_mean(key, _ELSEWHERE)}")
+    if [key in line for key in ("correct", "verdict", "better")].count(True) != 1:
+        raise ValueError("expected one of correct, verdict and better")
+    item, trial = str(line.get("id")), line.get("trial", 0)
+    row = rows.get((item, trial))
+    if row is None:
+        raise ValueError(f"the run has no answer to {item!r}, trial {trial}; give the labels of this run")
+    if line.get("answer", row.response.text) != row.response.text:
+        raise ValueError(f"judges another answer to {item!r} than this run's")
+    who, own = str(line.get("labeller", labeller)), run_key(run)
+    if "better" in line:
+        _refuse(line["better"], ("run", "other", "tie"))
+        side: Side = {"run": "left", "other": "right", "tie": "tie"}[line["better"]]  # type: ignore[assignment]  # as refused
+        return Preference(item, trial, run.suite, who, own, own, "", digest_of(row), "", side)
+    if "correct" in line and type(line["correct"]) is not bool:
+        raise ValueError(f"correct = {line['correct']!r}: expected true or false")
+    verdict: Any = line["verdict"] if "verdict" in line else "correct" if line["correct"] else "wrong"
+    return Label(item, trial, run.suite, who, own, digest_of(row), verdict)
 
 
 def _all(path: str | Path) -> tuple[Record, ...]:

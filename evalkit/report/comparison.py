@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from evalkit.compare import Comparison, Item
 from evalkit.evaluate import TAG, evaluate
-from evalkit.report.table import empty_table
+from evalkit.report.table import empty_table, printed
 from evalkit.report.visible import one_line, visible
 from evalkit.report.wording import headline, p_value, points, sentence, shown_change, shown_interval, stands_out
 from evalkit.report.words import Piece, changed_words
@@ -40,7 +39,8 @@ def render(
 ) -> str:
     """Return the comparison of one suite; without a verdict, the default policy judges it."""
     verdict = verdict or evaluate([comparison])
-    return _printed(Group(*_opening(verdict), *_suite(comparison, verdict, examples, mark=not color)), color, width)
+    parts = [*_opening(verdict), *_suite(comparison, verdict, examples, mark=not color)]
+    return printed(*parts, color=color, width=width)
 
 
 def render_gate(
@@ -55,15 +55,7 @@ def render_gate(
     parts: list[RenderableType] = [*_opening(verdict)]
     for comparison in comparisons:
         parts += _suite(comparison, verdict, examples, mark=not color)
-    return _printed(Group(*parts), color, width)
-
-
-def _printed(content: Group, color: bool, width: int) -> str:
-    file = io.StringIO()
-    Console(
-        file=file, width=width, force_terminal=color, no_color=not color, highlight=False, markup=False, emoji=False
-    ).print(content)
-    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
+    return printed(Group(*parts), color=color, width=width)
 
 
 def _opening(verdict: Verdict) -> list[RenderableType]:

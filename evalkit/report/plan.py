@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.text import Text
 
 from evalkit.plan import Plan
-from evalkit.report.table import empty_table
+from evalkit.report.table import empty_table, printed
 from evalkit.report.visible import one_line
 from evalkit.report.wording import margin
 
@@ -29,7 +27,4 @@ def render(plans: Sequence[Plan], *, color: bool = False, width: int = 100) -> s
             Text(one_line(f"{p.suite}/{p.metric}", 40)), str(p.n), f"{100 * p.flip_rate:.1f} %{interval}",
             f"{p.detectable:.1f}", margin(p.margin), f"{p.needed:,}", f"{p.passable:.1f}",
         )  # fmt: skip
-    file = io.StringIO()
-    console = Console(file=file, width=width, force_terminal=color, no_color=not color, highlight=False, markup=False)
-    console.print(table, Text(LEGEND, "dim"))
-    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
+    return printed(table, Text(LEGEND, "dim"), color=color, width=width)

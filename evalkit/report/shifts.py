@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator, Sequence
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -13,7 +12,7 @@ from rich.text import Text
 from evalkit.report.advice import advice
 from evalkit.report.markdown import code, fitted, folded, grid, plain
 from evalkit.report.pick import View, evidence
-from evalkit.report.table import empty_table
+from evalkit.report.table import empty_table, printed
 from evalkit.report.terminal import SEVERITY_STYLE, WIDTH, example
 from evalkit.report.visible import one_line
 from evalkit.report.wording import points, shown_change, shown_interval
@@ -29,7 +28,7 @@ LEGEND = (
 
 def render(found: Shifts, view: View | None = None, *, color: bool = False, width: int = WIDTH) -> str:
     """Return the table and the evidence as text; without colour, evidence stands between guillemets."""
-    view, file = view or View(), io.StringIO()
+    view = view or View()
     shifts = _chosen(found, view)
     parts: list[RenderableType] = [Text(_headline(found), "bold"), *(Text(line, "dim") for line in _about(found))]
     if shifts:
@@ -42,10 +41,7 @@ def render(found: Shifts, view: View | None = None, *, color: bool = False, widt
                 text = example(row, tag, mark=not color)
                 text.append(f"\nother run: {one_line(others[row.example.id], 160) or '(empty)'}", "dim")
                 parts.append(Padding(text, (0, 0, 0, 2)))
-    Console(
-        file=file, width=width, force_terminal=color, no_color=not color, highlight=False, markup=False, emoji=False
-    ).print(Group(*parts))
-    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
+    return printed(Group(*parts), color=color, width=width)
 
 
 def markdown(found: Shifts, view: View | None = None) -> str:

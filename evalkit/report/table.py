@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Collection, Sequence
 
 from rich.box import SIMPLE_HEAD
-from rich.console import OverflowMethod
+from rich.console import Console, OverflowMethod, RenderableType
 from rich.table import Table
+
+
+def printed(*content: RenderableType, color: bool, width: int) -> str:
+    """Return what a terminal of `width` columns shows, without spaces at the ends of lines."""
+    file = io.StringIO()
+    Console(
+        file=file, width=width, force_terminal=color, no_color=not color, highlight=False, markup=False, emoji=False
+    ).print(*content)
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
 
 
 def empty_table(columns: Sequence[str], left: Collection[str], *, wrap: bool = False) -> Table:

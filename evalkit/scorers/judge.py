@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean
 from typing import Literal
 
@@ -59,6 +59,11 @@ class Case:
         """Return what the judge may say, in the order in which it is named."""
         known = VERDICTS[self.mode]
         return known[::-1] if self.repeat % 2 and self.mode != "pairwise" else known
+
+    @property
+    def group(self) -> str:
+        """Return the digest that the repetitions and both orders of one question to the judge share."""
+        return replace(self, repeat=0, answers=tuple(sorted(self.answers))).digest
 
     @property
     def digest(self) -> str:
@@ -185,6 +190,14 @@ class Heard:
     """What was said."""
     others: Answers = field(default_factory=dict, repr=False)
     """The other run's answers."""
+
+    @property
+    def note(self) -> str:
+        """Return how much was asked, and how much of it got no verdict; empty where nothing was asked."""
+        said = tuple(self.judgements.values())
+        failed = sum(bool(judgement.error) for judgement in said)
+        unparsed = sum(judgement.verdict is None for judgement in said) - failed
+        return f"judge: {len(said)} cases asked, {unparsed} unparsed, {failed} failed" if said else ""
 
     def __call__(self, example: Example, response: Response) -> Score:
         """Return what the judge said of one answer."""
