@@ -24,7 +24,14 @@ from evalkit.report import trust as shown
     multiple=True,
     help='Labels made elsewhere: JSONL with "id", "correct" or "better", optionally "trial", "labeller", "answer".',
 )
-@click.option("--format", "form", type=click.Choice(["terminal", "md", "json"]), default="terminal", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["terminal", "md", "json"]),
+    default="terminal",
+    show_default=True,
+    help="How the report is written.",
+)
 @click.option("-o", "--output", metavar="FILE", help="Write to FILE instead of stdout.")
 def judge_report(run: str, files: tuple[str, ...], form: str, output: str | None) -> None:
     """Hold the scorers of RUN against human labels: which one to trust on this suite, and how far.

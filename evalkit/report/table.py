@@ -6,7 +6,7 @@ import io
 from collections.abc import Collection, Sequence
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, OverflowMethod, RenderableType
+from rich.console import Console, Group, OverflowMethod, RenderableType
 from rich.table import Table
 
 
@@ -15,7 +15,7 @@ def printed(*content: RenderableType, color: bool, width: int) -> str:
     file = io.StringIO()
     Console(
         file=file, width=width, force_terminal=color, no_color=not color, highlight=False, markup=False, emoji=False
-    ).print(*content)
+    ).print(Group(*content))
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
 
 

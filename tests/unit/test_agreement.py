@@ -245,11 +245,13 @@ def test_the_report_of_a_terminal(run_at, labelled, capsys):
         "scorer              TPR, %                TNR, %                length    cut\n"
         "─────────────────────────────────────────────────────────────────────────────\n"
         "match    95.2 [77.3, 99.2]   100.0 [83.2, 100.0]   -0.12 [-0.54, 0.34]   0.50\n"
-        " TPR, TNR: share of what people call right (wrong) that the scorer calls so; AUC: how often a right\n"
+        "\n"
+        "TPR, TNR: share of what people call right (wrong) that the scorer calls so; AUC: how often a right\n"
         "answer scores above a wrong one; length: rank correlation of score and length of the answer at equal\n"
         "label; cut: score from which an answer counts as right, for each half of the questions found on the\n"
-        "other half; in brackets the ends of the 95 % interval match: substantial: may gate. 40 answers\n"
-        "labelled by 1 person.\n"
+        "other half; in brackets the ends of the 95 % interval\n"
+        "match: substantial: may gate.\n"
+        "40 answers labelled by 1 person.\n"
     )
 
 
