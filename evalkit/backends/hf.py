@@ -162,7 +162,6 @@ class HfBackend:
         """Give the memory of the weights back; the next batch reads them anew."""
         for loaded in ("model", "decoder", "scorer"):
             self.__dict__.pop(loaded, None)
-        self._planned.clear()
         gc.collect()
         if self.device == "cuda":
             torch.cuda.empty_cache()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,30 @@ def test_greedy_answers_are_those_of_generate_one_at_a_time(tiny):
         assert answer.text == tokenizer.decode(text)
         assert answer.finish == ("stop" if ended else "length")
         assert answer.tokens == len(text)
+
+
+def test_weights_that_were_released_are_read_anew(tiny):
+    one = backend(tiny)
+    request = Request("q", prompt="Question", sampling=SHORT)
+    before, held = list(one.respond([request])), weakref.ref(one.model)
+    one.release()
+    assert held() is None
+    assert list(one.respond([request])) == before
+
+
+def test_a_local_judge_judges_and_a_killed_run_of_it_ends_alike(suite_at, script, tmp_path):
+    tiny = save_tiny_llama(tmp_path / "judge", positions=4096)  # a token a byte
+    given = RunSettings(model=script([{"id": f"q{n}", "answer": "plum"} for n in range(10)]), suites=(str(suite_at()),))
+    judged = replace(given, judge=str(tiny), overrides=("scorer.judge.repeats=2",))
+    (whole,) = start(judged, out=tmp_path / "whole")
+    assert {row.score("judge").value is None for row in read_run(whole).rows} == {False}
+    journal = (whole / "judgements.jsonl").read_bytes().splitlines(keepends=True)
+    assert len(journal) == 20
+    shutil.copytree(whole, tmp_path / "cut")
+    (tmp_path / "cut" / "judgements.jsonl").write_bytes(b"")
+    resume(tmp_path / "cut")
+    for name in ("rows.jsonl", "summary.json"):
+        assert (tmp_path / "cut" / name).read_bytes() == (whole / name).read_bytes()
 
 
 def test_a_chat_is_sent_through_the_models_template(tiny):
