@@ -22,6 +22,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "exact": "evalkit.scorers.exact:Exact",
         "fuzzy": "evalkit.scorers.fuzzy:Fuzzy",
         "match": "evalkit.scorers.match:Match",
+        "semantic": "evalkit.scorers.semantic:Semantic",
         "acc": "evalkit.scorers.choice:Acc",
         "acc_norm": "evalkit.scorers.choice:AccNorm",
         "lm_eval": "evalkit.harness:LmEval",
