@@ -10,17 +10,15 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields, is_dataclass, replace
 from multiprocessing import get_all_start_methods, get_context
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from evalkit.errors import PluginError, SuiteError
 from evalkit.jsonl import read_jsonl
 from evalkit.registry import did_you_mean, lookup
 from evalkit.taggers import DEFAULT, primary_of
-from evalkit.types import Corpus, Example, Kind, Response, Row, Score, Scorer, Severity, Suite, Tag, Tagger
+from evalkit.types import Answer, Corpus, Example, Kind, Response, Row, Score, Scorer, Severity, Suite, Tag, Tagger
 
-Answer = tuple[Example, int, Response]
-"""An example, the number of the trial, and what the model answered."""
-
+Plugin = TypeVar("Plugin", Scorer, Tagger)
 
 MANY, CHUNK = 2000, 200
 """Answers from which several processes are worth their start, and answers handed to one at a time."""
@@ -37,7 +35,7 @@ class Assessment:
     training: Mapping[str, float] | None
     """Category -> share of the training answers that get it; None where they are not known."""
     notes: tuple[str, ...]
-    """What taggers want a reader to know: bounds they learned, tools they missed."""
+    """What scorers and taggers want a reader to know: bounds they learned, tools they missed."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class Assessor:
     """The scorers and taggers of a suite, built once and ready for answers."""
 
     scorers: tuple[Scorer, ...]
-    """Scorers in the suite's order."""
+    """Scorers in the suite's order, not yet prepared with a run's answers."""
     taggers: tuple[Tagger, ...]
     """Taggers in the suite's order, not yet prepared with a corpus."""
     severity: Mapping[str, Severity]
@@ -81,17 +79,18 @@ class Assessor:
     def assess(self, answers: Sequence[Answer]) -> Assessment:
         """Score and tag the answers of a whole run, and measure how often references get the same tags."""
         ready = self._prepared(answers)
+        plugins = (*ready.scorers, *ready.taggers)
         return Assessment(
             rows=ready._rows(answers),
             references=self._rates([a for a in map(_reference, answers) if a]),
             training=self._rates(
                 [(Example(str(i), ""), 0, Response(text=text)) for i, text in enumerate(self.training)]
             ),
-            notes=tuple(note for tagger in ready.taggers if (note := getattr(tagger, "note", ""))),
+            notes=tuple(note for plugin in plugins if (note := getattr(plugin, "note", ""))),
         )
 
     def _prepared(self, answers: Sequence[Answer]) -> Assessor:
-        """Return the assessor with every tagger that needs the whole run prepared for it."""
+        """Return the assessor with every scorer and tagger that needs the whole run prepared for it."""
         corpus = Corpus(
             answers=tuple(response.text for _, _, response in answers),
             references=tuple(text for example, trial, _ in answers if trial == 0 for text in example.target),
@@ -100,7 +99,11 @@ class Assessor:
             vocabulary=self.vocabulary,
             template=self.template,
         )
-        return replace(self, taggers=tuple(_prepared(tagger, corpus) for tagger in self.taggers))
+        return replace(
+            self,
+            scorers=tuple(_prepared(scorer, answers) for scorer in self.scorers),
+            taggers=tuple(_prepared(tagger, corpus) for tagger in self.taggers),
+        )
 
     def _rows(self, answers: Sequence[Answer]) -> tuple[Row, ...]:
         """Return a row per answer, in order; many answers are shared out over the cores."""
@@ -209,6 +212,7 @@ def _built(suite: Suite, kind: str, name: str) -> Any:
     return plugin(**{key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()})
 
 
-def _prepared(tagger: Tagger, corpus: Corpus) -> Tagger:
-    prepare = getattr(tagger, "prepare", None)
-    return cast(Tagger, prepare(corpus)) if prepare else tagger
+def _prepared(plugin: Plugin, run: Corpus | Sequence[Answer]) -> Plugin:
+    """Return a scorer or tagger made ready for a run, or the same one where it needs nothing."""
+    prepare = getattr(plugin, "prepare", None)
+    return cast(Plugin, prepare(run)) if prepare else plugin

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evalkit.assess import Answer, Assessor
+from evalkit.assess import Assessor
 from evalkit.brief import judgement_of, prompt_digest, request_of_case
 from evalkit.errors import EvalkitError, ModelError, RunError, Stopped, SuiteError
 from evalkit.journal import Journal, read_journal
@@ -22,7 +22,7 @@ from evalkit.models import load_backend
 from evalkit.record import read_run
 from evalkit.scorers.judge import Answers, Case, Judge, Judgement
 from evalkit.suite import digested
-from evalkit.types import Backend, Run, Suite, Tick
+from evalkit.types import Answer, Backend, Run, Suite, Tick
 
 FILE = "judgements.jsonl"
 TOKENS = 4096

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.analyze import Lens, summarize
-from evalkit.assess import Answer, Assessment, Assessor
+from evalkit.assess import Assessment, Assessor
 from evalkit.codec import response_of, response_record
 from evalkit.court import Court, check_court, court_of, heard, with_judge
 from evalkit.errors import ModelError, RunError, SuiteError
@@ -25,7 +25,7 @@ from evalkit.record import RunFolder, new_run_id, read_run
 from evalkit.registry import load
 from evalkit.settings import RunSettings
 from evalkit.suite import read_suite
-from evalkit.types import Backend, Request, Run, Suite, Tick
+from evalkit.types import Answer, Backend, Request, Run, Suite, Tick
 
 _log = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]

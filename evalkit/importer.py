@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evalkit.assess import Answer, Assessor
+from evalkit.assess import Assessor
 from evalkit.errors import RunError
 from evalkit.flow import finish
 from evalkit.identity import identity_of
@@ -22,7 +22,7 @@ from evalkit.jsonl import dump, parse_object
 from evalkit.record import RunFolder
 from evalkit.settings import RunSettings
 from evalkit.suite import NAME, digested
-from evalkit.types import Example, Response, Row, Score, Source, Suite
+from evalkit.types import Answer, Example, Response, Row, Score, Source, Suite
 
 SAMPLES = re.compile(r"samples_(?P<task>.+)_(?P<time>\d{4}-\d{2}-\d{2}T[\d.:-]+)\.jsonl(\.gz)?")
 KEPT = {

@@ -23,6 +23,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "fuzzy": "evalkit.scorers.fuzzy:Fuzzy",
         "match": "evalkit.scorers.match:Match",
         "judge": "evalkit.scorers.judge:Judge",
+        "semantic": "evalkit.scorers.semantic:Semantic",
         "acc": "evalkit.scorers.choice:Acc",
         "acc_norm": "evalkit.scorers.choice:AccNorm",
         "lm_eval": "evalkit.harness:LmEval",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from evalkit.assess import Answer, Assessor
+from evalkit.assess import Assessor
 from evalkit.court import (
     Court,
     Statement,
@@ -28,7 +28,7 @@ from evalkit.record import RunFolder, read_run
 from evalkit.registry import did_you_mean
 from evalkit.settings import RunSettings
 from evalkit.suite import ANSWERS, LM_EVAL, digested, read_suite, suite_of_answers
-from evalkit.types import Example, Finish, Response, Run, Suite
+from evalkit.types import Answer, Example, Finish, Response, Run, Suite
 
 FIELDS = ("id", "question", "answer", "target", "meta", "finish", "tokens", "error")
 _FINISHES: tuple[Finish, ...] = ("stop", "length", "error")

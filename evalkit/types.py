@@ -294,9 +294,13 @@ class Corpus:
     """The prompt template of the run, whose fixed strings must not come back in an answer."""
 
 
+Answer = tuple[Example, int, Response]
+"""An example, the number of the trial, and what the model answered."""
+
 Scorer = Callable[[Example, Response], Score | tuple[Score, ...]]
 """Judges one answer; pure and total. A scorer is a frozen dataclass whose fields are its settings; one that reads the
-log-probabilities of choices has an attribute `kind = "choose"`."""
+log-probabilities of choices has an attribute `kind = "choose"`. One that is quicker with the whole run at once has a
+method `prepare(answers: Sequence[Answer]) -> Scorer`, called once before any row; its `repr` stays the same."""
 
 Tagger = Callable[[Row], Iterable[Tag]]
 """Finds errors of one kind in one answer; pure. A tagger is a frozen dataclass whose fields are its settings. One that

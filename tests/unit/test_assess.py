@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import pytest
 
@@ -43,6 +44,21 @@ class Pair:
         return Score("acc", 1.0), Score("acc_norm", 0.0)
 
 
+@dataclass(frozen=True)
+class Among:
+    """Score 1 where another answer of the run is equal; count how often it was prepared."""
+
+    texts: tuple[str, ...] = field(default=(), repr=False)
+    prepared: ClassVar[list[int]] = []
+
+    def prepare(self, answers):
+        self.prepared.append(len(answers))
+        return replace(self, texts=tuple(f"{e.id}.{trial} {response.text}" for e, trial, response in answers))
+
+    def __call__(self, example, response):
+        return Score("among", float(sum(text.endswith(f" {response.text}") for text in self.texts) > 1))
+
+
 def answers(*texts):
     return [(Example(f"q{i}", f"Q{i}?", ("REF", "other")), 0, Response(text=text)) for i, text in enumerate(texts)]
 
@@ -68,6 +84,18 @@ def test_taggers_are_prepared_with_the_whole_run():
         vocabulary=frozenset({"w"}),
         template="T {input}",
     )
+
+
+def test_scorers_are_prepared_once_with_every_trial_of_the_run():
+    example = Example("q", "Q?", ("REF",))
+    run = [(example, 0, Response("A")), (example, 1, Response("A")), (Example("r", "R?"), 0, Response("B"))]
+    Among.prepared.clear()
+    built = assessor(scorers=(Among(),), training=("t",))
+    ready = built._prepared(run)
+    assert ready.scorers[0].texts == ("q.0 A", "q.1 A", "r.0 B")
+    assert repr(ready.scorers) == repr(built.scorers)  # what a run's identity holds
+    assert [row.score("among").value for row in built.assess(run).rows] == [1.0, 1.0, 0.0]
+    assert Among.prepared == [3, 3]  # neither references nor training answers are scored
 
 
 def test_references_and_prompts_of_trials_count_once():
