@@ -12,7 +12,6 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -177,7 +176,7 @@ def pairs_of(rows: Mapping[Answered, Row], preferences: Sequence[Preference]) ->
         len(scored),
         len(truth) - len(scored),
         0.5,
-        share=_mean(points),
+        share=_share(sum(points), len(points)),
         kappa=_kappa(numbers[0], numbers[1], 3) if len(set(human)) > 1 else None,
         tpr=_share(sum(won["run"]), len(won["run"])),
         tnr=_share(sum(won["other"]), len(won["other"])),
@@ -267,12 +266,15 @@ def _best_cut(values: Any, human: Any) -> float:
 
 
 def _kappa(one: Any, other: Any, kinds: int) -> Estimate:
-    """Return Cohen's kappa with its bootstrap interval; drawing answers anew is drawing the cells of the table anew."""
+    """Return Cohen's kappa with a credible interval from a Dirichlet posterior on the cells of the table.
+
+    A bootstrap would call five right of five a certainty; the prior of two answers spread over the cells does not.
+    """
     cells = np.bincount(one * kinds + other, minlength=kinds * kinds)
-    drawn = np.random.default_rng(0).multinomial(cells.sum(), cells / cells.sum(), size=DRAWS)
-    values = _kappas(drawn.reshape(DRAWS, kinds, kinds))
-    low, high = np.nanquantile(values, (0.025, 0.975)) if not np.isnan(values).all() else (-1.0, 1.0)
-    return Estimate(float(_kappas(cells.reshape(1, kinds, kinds))[0]), float(low), float(high))
+    value = float(_kappas(cells.reshape(1, kinds, kinds))[0])
+    drawn = np.random.default_rng(0).dirichlet(cells + 2 / len(cells), size=10 * DRAWS)
+    low, high = np.quantile(_kappas(drawn.reshape(-1, kinds, kinds)), (0.025, 0.975))
+    return Estimate(value, min(value, float(low)), max(value, float(high)))
 
 
 def _kappas(tables: Any) -> Any:
@@ -314,15 +316,8 @@ def _at_equal_label(values: Any, lengths: Any, human: Any) -> Estimate | None:
     return Estimate(*(math.tanh(center + sign * width) for sign in (0, -1, 1)))
 
 
-def _share(k: int, n: int) -> Estimate | None:
+def _share(k: float, n: int) -> Estimate | None:
     return Estimate(k / n, *wilson(k, n)) if n else None
-
-
-def _mean(points: Sequence[float]) -> Estimate | None:
-    if not points:
-        return None
-    values = np.array(points)
-    return _bootstrapped(fmean(points), len(points), lambda drawn: float(values[drawn].mean()))
 
 
 def _bootstrapped(value: float, n: int, figure: Callable[[Any], float]) -> Estimate:

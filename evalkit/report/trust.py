@@ -61,7 +61,9 @@ def _sentences(trust: Trust) -> list[str]:
     lines = [_advice(trust), *(f"{found.scorer}: {found.trust}." for found in trust.scorers)]
     if trust.pairs:
         lines += _pairs(trust.pairs)
-    people = f"{count(trust.labelled, 'answer')} labelled by {count(trust.labellers, 'person')}"
+    judged = [count(trust.labelled, "answer")] if trust.labelled or not trust.pairs else []
+    judged += [count(trust.pairs.n + trust.pairs.unscored, "pair")] if trust.pairs else []
+    people = f"{' and '.join(judged)} labelled by {count(trust.labellers, 'person')}"
     people += f", {trust.disputed} more disputed or unsure and left out" if trust.disputed else ""
     alpha = f"; alpha between them {_signed(trust.alpha)}" if trust.alpha else ""
     lines.append(f"{people}{alpha}.")
@@ -73,7 +75,9 @@ def _sentences(trust: Trust) -> list[str]:
 def _advice(trust: Trust) -> str:
     known = [found for found in trust.scorers if found.kappa]
     if not known:
-        return "No scorer can be held against labels of both kinds" + (", but pairs can." if trust.pairs else ".")
+        if trust.pairs:
+            return f"{trust.suite}: the judge of pairs is {trust.pairs.trust}."
+        return f"{trust.suite}: people call all answers right, or all wrong; no scorer can be held against that."
     best = known[0]
     assert best.kappa
     doubtful = [found.scorer for found in known if "do not gate" in found.trust]

@@ -115,6 +115,32 @@ def test_a_scorer_that_likes_length_at_equal_label_is_found_out():
     assert flat.length.low < 0 < flat.length.high
 
 
+def test_few_answers_are_never_enough_to_gate_on():
+    found = agreement_of("s", rows_of([1.0, 1.0, 1.0, 0.0, 0.0]), truth_of([True, True, True, False, False]))
+    assert found.kappa.value == 1.0
+    assert found.kappa.low < 0.4
+
+
+def test_a_judge_that_always_says_the_same_is_not_better_than_chance():
+    found = agreement_of("s", rows_of([1.0] * 100), truth_of([n % 2 == 0 for n in range(100)]))
+    assert found.kappa.value == 0.0
+    assert found.kappa.low < 0 < found.kappa.high
+    assert found.trust == "not shown to be better than chance: do not gate on it"
+
+
+@pytest.mark.parametrize(("n", "kappa"), [(20, 0.8), (30, 0.0), (60, 0.9)])
+def test_the_interval_of_kappa_holds_the_truth_where_answers_are_few(n, kappa):
+    generator = np.random.default_rng(6)
+    agree = (1 + kappa) / 2
+    cells = [agree / 2, (1 - agree) / 2, (1 - agree) / 2, agree / 2]
+    held = 0
+    for _ in range(200):
+        human, said = np.divmod(generator.choice(4, size=n, p=cells), 2)
+        found = agreement._kappa(human, said, 2)
+        held += found.low <= kappa <= found.high
+    assert held / 200 >= 0.91
+
+
 @pytest.mark.parametrize(
     ("low", "trust"),
     [(-0.1, "not shown"), (0.0, "not shown"), (0.3, "weak"), (0.5, "moderate"), (0.7, "substantial")],
@@ -237,10 +263,10 @@ def labelled(run_at, write_jsonl, tmp_path):
 def test_the_report_of_a_terminal(run_at, labelled, capsys):
     assert call(["judge-report", str(run_at), "--labels", str(labelled)]) == 0
     assert capsys.readouterr().out == (
-        "docs_qa: trust match most (kappa 0.95, at worst 0.85).\n"
+        "docs_qa: trust match most (kappa 0.95, at worst 0.74).\n"
         "scorer   answers           agrees, %               kappa                 AUC\n"
         "────────────────────────────────────────────────────────────────────────────\n"
-        "match         40   97.5 [87.1, 99.6]   0.95 [0.85, 1.00]   0.98 [0.85, 1.00]\n"
+        "match         40   97.5 [87.1, 99.6]   0.95 [0.74, 0.99]   0.98 [0.85, 1.00]\n"
         "\n"
         "scorer              TPR, %                TNR, %                length    cut\n"
         "─────────────────────────────────────────────────────────────────────────────\n"
