@@ -253,6 +253,7 @@ ELSEWHERE: dict[int, tuple[str, ...]] = {
     45: _joined([
         _named("integration/test_trainkit_sft", "a_killed_training_resumes_to_the_same_bits",
                "a_loss_that_is_no_number_stops_and_keeps_the_last_good_step",
-               "a_gradient_that_is_no_number_stops_too", "a_full_disk_keeps_the_last_good_step_and_resumes"),
+               "a_gradient_that_is_no_number_stops_too", "a_full_disk_keeps_the_last_good_step_and_resumes",
+               "bad_input_is_one_line_and_exit_code_2"),
     ]),
 }  # fmt: skip

@@ -153,7 +153,7 @@ class Crash:
     tally: Tally = field(default_factory=Tally)
 
     def everywhere(self, how: str, *, twice: bool = False) -> Tally:
-        """Fail at every event of the command; with `twice` also at every event of completing it."""
+        """Fail at every event of the command; with `twice` at every third, and there at every event of completing it."""
         whole, cut = self.work / "whole", self.work / "cut"
         if not whole.exists():
             with contextlib.redirect_stdout(io.StringIO()):
@@ -164,7 +164,7 @@ class Crash:
                 self._again(how, cut, f"{how} at event {at}")
             else:
                 self._completed(whole, cut, f"{how} at event {at}")
-            at += 1
+            at += 3 if twice else 1
             shutil.rmtree(cut, ignore_errors=True)
         assert at > 5, "the command wrote nothing"
         return self.tally
