@@ -153,7 +153,7 @@ class Crash:
     tally: Tally = field(default_factory=Tally)
 
     def everywhere(self, how: str, *, twice: bool = False) -> Tally:
-        """Fail at every event of the command; with `twice` at every third, and there at every event of completing it."""
+        """Fail at every event of the command; with `twice` at every third, and then at each of completing it."""
         whole, cut = self.work / "whole", self.work / "cut"
         if not whole.exists():
             with contextlib.redirect_stdout(io.StringIO()):
