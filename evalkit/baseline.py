@@ -9,6 +9,7 @@ A name never moves by itself: a PASS does not make the candidate the next baseli
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -121,7 +122,7 @@ def _folders(store: Path) -> list[Path]:
 
 def _copy(run: Path, target: Path) -> None:
     """Copy what is kept of a run, whole or not at all."""
-    if (target / "rows.jsonl").is_file() and _digest(target / "rows.jsonl") == _digest(run / "rows.jsonl"):
+    if _holds(target, run):
         return
     half = target.with_name(f".{target.name}-{secrets.token_hex(3)}")
     half.mkdir(parents=True)
@@ -129,21 +130,33 @@ def _copy(run: Path, target: Path) -> None:
         for name in KEPT:
             shutil.copyfile(run / name, half / name)
         half.rename(target)
+    except OSError:
+        if not _holds(target, run):  # another process may have pinned the same run meanwhile
+            raise
     finally:
         shutil.rmtree(half, ignore_errors=True)
 
 
+def _holds(target: Path, run: Path) -> bool:
+    return (target / "rows.jsonl").is_file() and _digest(target / "rows.jsonl") == _digest(run / "rows.jsonl")
+
+
 def _append(path: Path, record: Mapping[str, Any]) -> None:
+    """Add a line, whole, whoever else adds one; what a killed process left of its own is cut off."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(dump(record) + "\n")
+    with path.open("a+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
+        file.write(dump(record).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+        *whole, _ = path.read_bytes().split(b"\n")
+        return [json.loads(line) for line in whole if line]
     except (OSError, ValueError) as fault:
         raise RunError(f"{path}: damaged ({fault})") from None
 

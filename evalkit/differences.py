@@ -22,14 +22,19 @@ MUST_AGREE: Mapping[str, str] = {
 """Field of the identity -> what it stands for; runs that differ in one of these are not compared."""
 MAY_DIFFER = ("model.", "plan", "judge.", "suite_digest")
 """Beginnings of identity fields whose difference needs no remark."""
+TAINTED = "tainted: "
+"""Beginning of a run's warning that its answers are not one model's."""
 
 
 def refuse_differences(baseline: Run, candidate: Run, tolerate: Collection[str]) -> tuple[str, ...]:
     """Return what differs and is tolerated, a line each.
 
     Raises:
-        NotComparable: something differs that is not tolerated.
+        NotComparable: something differs that is not tolerated, or a run is not one model's.
     """
+    for run in () if tolerate else (baseline, candidate):
+        if tainted := [str(w) for w in run.manifest.get("warnings", ()) if str(w).startswith(TAINTED)]:
+            raise NotComparable(f"run {run.id} is {tainted[0]}; run it anew")
     before, after = baseline.manifest["identity"], candidate.manifest["identity"]
     found = []
     for key, what in MUST_AGREE.items():

@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Mapping
 from types import FrameType
@@ -22,6 +23,10 @@ from evalkit.registry import did_you_mean, load
 Table = Mapping[str, tuple[str, str]]
 """Command -> (where it is, its line in the help)."""
 INTERNAL = 70
+SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143}
+"""Signal -> the exit code of a command that it stopped."""
+GRACE = 3.0
+"""Seconds that a command has to end after SIGTERM."""
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -55,7 +60,9 @@ class Commands(click.Group):
 
 def run(group: click.Command) -> NoReturn:
     """Run the command line of this process and exit with its code; every failure is one line on stderr."""
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGTERM, _stop)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a job in the background ignores it
+        signal.signal(signal.SIGINT, _stop)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed by the caller: what would be printed goes nowhere
@@ -83,9 +90,9 @@ def call(group: click.Command, arguments: list[str]) -> int:
     except EvalkitError as fault:
         return _say(program, str(fault), fault.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        return _say(program, "interrupted", 130)
+        return _say(program, "interrupted", SIGNALS[signal.SIGINT])
     except Terminated:
-        return _say(program, "terminated", 143)
+        return _say(program, "terminated", SIGNALS[signal.SIGTERM])
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return code
@@ -103,5 +110,17 @@ def _say(program: str, message: str, code: int) -> int:
     return code
 
 
-def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    raise Terminated
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    """Stop the command in good order; a second signal ends the process at once, which loses as little as a kill.
+
+    After SIGTERM so does time: whoever sends it kills what stays.
+    """
+    for other, code in SIGNALS.items():
+        if signal.getsignal(other) is _stop:
+            signal.signal(other, lambda *_, code=code: os._exit(code))
+    if number == signal.SIGTERM:
+        late = threading.Timer(GRACE, os._exit, (SIGNALS[signal.SIGTERM],))
+        late.daemon = True
+        late.start()
+        raise Terminated
+    raise KeyboardInterrupt

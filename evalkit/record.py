@@ -236,9 +236,17 @@ class RunFolder:
             raise Stopped(f"{self.path}: {fault.strerror} while the rows were written") from None
 
     def update(self, **changes: Any) -> None:
-        """Change top-level fields of the manifest."""
-        self.manifest |= changes
-        _write_manifest(self.path, self.manifest)
+        """Change top-level fields of the manifest.
+
+        Raises:
+            Stopped: the disk is full or the file cannot be written; the manifest is as it was.
+        """
+        changed = self.manifest | changes
+        try:
+            _write_manifest(self.path, changed)
+        except OSError as fault:
+            raise Stopped(f"{self.path}/manifest.json: {fault.strerror} while it was written") from None
+        self.manifest = changed
 
     def close(self) -> None:
         """Close the journal and give the lock back; a second time does nothing."""
@@ -310,8 +318,9 @@ def _lock(path: Path) -> int:
         raise RunLocked(
             f"{path.parent}: another process works on this run ({holder}); wait for it or stop it"
         ) from None
-    os.ftruncate(handle, 0)
-    os.write(handle, f"pid {os.getpid()}, since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n".encode())
+    with contextlib.suppress(OSError):  # a full disk: the lock holds without its text
+        os.ftruncate(handle, 0)
+        os.write(handle, f"pid {os.getpid()}, since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n".encode())
     return handle
 
 

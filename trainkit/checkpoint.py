@@ -36,7 +36,7 @@ def held(out: Path, *, fresh: bool) -> Iterator[None]:
         TrainError: it is not empty, or cannot be written.
         RunLocked: another process trains into it.
     """
-    if fresh and out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if fresh and out.exists() and not _as_empty(out):
         hint = f"; `trainkit sft --resume {out}` goes on" if (out / SETTINGS).is_file() else ""
         raise TrainError(f"{out}: is not an empty folder; choose another --out{hint}")
     try:
@@ -55,6 +55,11 @@ def held(out: Path, *, fresh: bool) -> Iterator[None]:
             if fresh and last_step(out) is None:  # nothing to resume: the folder is as it was
                 _clear(out)
             raise
+
+
+def _as_empty(out: Path) -> bool:
+    """Say whether a folder holds nothing, or what a training left that was killed before its settings were written."""
+    return out.is_dir() and {entry.name for entry in out.iterdir()} <= {STEPS} and not [*out.glob(f"{STEPS}/*-*")]
 
 
 def _clear(out: Path) -> None:

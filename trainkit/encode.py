@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from evalkit.backends.chat import render
 from trainkit.dataset import TrainRow
 from trainkit.errors import BadRow, TrainError
 from trainkit.ledger import Ledger
@@ -171,7 +172,7 @@ class Encoder:
 
     def _rendered(self, turns: list[dict[str, str]], where: str, *, opened: bool) -> str:
         try:
-            return str(self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=opened))
+            return render(self.tokenizer, turns, opened=opened)
         except Exception as fault:  # templates raise errors of their own, for instance on a role they do not know
             raise BadRow(where, f"the chat template refuses it: {' '.join(str(fault).split())[:160]}") from None
 

@@ -37,6 +37,8 @@ from trainkit.shapes import Shape, shape_of
 
 RUN = "run.json"
 """In the steps' folder: what a resumed training must find unchanged."""
+WORK = ".final-"
+"""Beginning of the name of a folder where a finished checkpoint is put together."""
 _PATHS = ("data", "out", "eval_data")
 Say = Callable[[str], None]
 
@@ -66,8 +68,8 @@ def sft(settings: SftSettings, *, say: Say = lambda line: None, tell: Any = None
     prepared = prepare(settings)
     out = Path(settings.out)
     with held(out, fresh=True):
-        write_text(out / SETTINGS, to_toml(settings))
         write_json(out / STEPS / RUN, prepared.digests)
+        write_text(out / SETTINGS, to_toml(settings))  # last: from here on the folder can be resumed
         return _train(prepared, None, say, tell)
 
 
@@ -117,13 +119,15 @@ def _train(prepared: Prepared, step: Path | None, say: Say, tell: Any) -> Outcom
 
 @contextmanager
 def _work(out: Path) -> Iterator[Path]:
-    """Give a folder on the same disk, removed afterwards."""
-    with tempfile.TemporaryDirectory(dir=out, prefix=".final-") as name:
+    """Give a folder on the same disk, removed afterwards; so is what a killed process left of its own."""
+    for stale in out.glob(f"{WORK}*"):
+        shutil.rmtree(stale, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=out, prefix=WORK) as name:
         yield Path(name)
 
 
 def _write_side_files(out: Path, history: Sequence[Mapping[str, float]]) -> None:
-    write_text(out / "log.jsonl", "".join(json.dumps(entry) + "\n" for entry in history))
+    write_text(out / "log.jsonl", "".join(json.dumps(entry, sort_keys=True) + "\n" for entry in history))
     if any("loss" in entry for entry in history):
         load("trainkit.plot:loss_png")(history, out / "loss.png")
 

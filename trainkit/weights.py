@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from evalkit.backends import weights
 from evalkit.backends.families import context_limit
 from evalkit.backends.quiet import quiet
 from evalkit.errors import one_line_of
@@ -75,17 +76,7 @@ def precision_of(asked: str) -> str:
 def load_weights(checkpoint: Checkpoint, precision: str = "float32") -> Any:
     """Load the weights: in bfloat16 where all is, in float32 where they are trained so."""
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-    try:
-        with quiet():
-            return AutoModelForCausalLM.from_pretrained(
-                checkpoint.folder,
-                dtype=dtype,
-                trust_remote_code=False,
-                use_safetensors=True,
-                attn_implementation="sdpa",
-            )
-    except Exception as fault:  # transformers raises many kinds for broken weights
-        raise TrainError(f"{checkpoint.name}: weights cannot be loaded: {one_line_of(fault)}") from None
+    return weights.load_weights(AutoModelForCausalLM, checkpoint.folder, dtype, checkpoint.name)
 
 
 def free_memory() -> int:

@@ -125,20 +125,22 @@ class Decoder:
     def _alone(self, rows: list[Row], text_of: TextOf) -> Iterator[tuple[list[Row], int]]:
         """Yield rows as `model.generate` ends them, one at a time."""
         for row in rows:
-            new = self._generate(row)
+            new, spoilt = self._generate(row)
+            if spoilt:
+                row.finish = "error"
             for token in [*new, *self.engine.eos][: len(new) + 1]:
                 if row.finish is None:
                     row.take(token, self.engine.eos, text_of)
             yield [row], len(new)
 
-    def _generate(self, row: Row) -> list[int]:
-        """Return what `model.generate` adds to a row's prompt."""
+    def _generate(self, row: Row) -> tuple[list[int], bool]:
+        """Return what `model.generate` adds to a row's prompt, and whether a NaN among the logits ended it."""
         model, sampling = self.engine.model, row.sampling
         ids = torch.tensor([list(row.prompt)], device=model.device)
         settings: dict[str, Any] = {"do_sample": False}
         if sampling.temperature > 0:
             settings = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
-        eos = sorted(self.engine.eos) or None
+        eos, watch = sorted(self.engine.eos) or None, _Watch()
         with torch.inference_mode(), torch.random.fork_rng():
             torch.manual_seed(sampling.seed)
             out = model.generate(
@@ -147,11 +149,13 @@ class Decoder:
                 max_new_tokens=row.budget,
                 eos_token_id=eos,
                 pad_token_id=eos[0] if eos else 0,
+                logits_processor=[watch],
+                stopping_criteria=[lambda ids, _: torch.full((len(ids),), watch.spoilt)],
                 **settings,
             )
         encoder = getattr(model.config, "is_encoder_decoder", False)
         new: list[int] = out[0, 1 if encoder else len(row.prompt) :].tolist()
-        return new
+        return new[: len(new) - watch.spoilt], watch.spoilt
 
     def _check(self) -> str | None:
         """Compare two short prompts in slots with the plain forward pass; return why slots cannot be used, or None."""
@@ -179,6 +183,17 @@ class Decoder:
             ids = torch.tensor([[*row.prompt, *row.tokens]], device=self.engine.model.device)
             want = self.engine.model(input_ids=ids, use_cache=False).logits[0, -1].float()
         return float((want.log_softmax(-1) - got.log_softmax(-1)).abs().max())
+
+
+class _Watch:
+    """Sees the logits of `model.generate`, and whether one of them is no number."""
+
+    spoilt = False
+
+    def __call__(self, ids: Tensor, logits: Tensor) -> Tensor:
+        """Return logits (1, V) that a token can be drawn from."""
+        self.spoilt = self.spoilt or bool(logits.isnan().any())
+        return torch.zeros_like(logits) if self.spoilt else logits
 
 
 def _completion(row: Row) -> Completion:

@@ -16,23 +16,26 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
-from evalkit.backends import families
+from evalkit.backends import chat, families
 from evalkit.backends.decode import Completion, Decoder
 from evalkit.backends.encode import Encoded, PairEncoder
 from evalkit.backends.forest import Batch, plan_pairs
+from evalkit.backends.memory import is_exhausted
 from evalkit.backends.plain import ChoiceScore
 from evalkit.backends.quiet import quiet
 from evalkit.backends.tree import TreeScorer, measure_budget
-from evalkit.errors import ModelError, one_line_of
+from evalkit.backends.weights import load_weights
+from evalkit.errors import ModelError, Stopped, one_line_of
 from evalkit.models import Checkpoint
 from evalkit.prompt import chat_template_hash
 from evalkit.registry import load
-from evalkit.types import Request, Response, Tick, no_tick
+from evalkit.types import Request, Response, Sampling, Tick, no_tick
 
 _log = logging.getLogger(__name__)
 BATCH_TOKENS, ANSWERING = 1024, 16
 """Tokens of a batch where none are given, and how many times that may be generated in one planned batch: what a killed
 process loses at most."""
+TAINTED = "tainted: files of the model changed during the run, so its answers may come from two models"
 Windows = Sequence[Sequence[Encoded]]
 """The pairs of a request, per choice: one, or as many as a rolling text has windows."""
 
@@ -49,8 +52,8 @@ class HfBackend:
             ModelError: they cannot be read, or the architecture is unknown.
         """
         self.checkpoint, self.batch_tokens, self.measured = checkpoint, batch_tokens, batch_tokens or measured
-        self.remarks: list[str] = []
-        """What was done otherwise than planned, and why: kept with the run."""
+        self._remarks: list[str] = []
+        self._halved = False
         self._planned: dict[tuple[Request, ...], tuple[Batch, list[Windows]]] = {}
         try:
             with quiet():
@@ -77,6 +80,15 @@ class HfBackend:
         }
 
     @property
+    def remarks(self) -> Sequence[str]:
+        """Say what was done otherwise than planned, and whether the model changed meanwhile: kept with the run."""
+        try:
+            changed = self.checkpoint.digest() != self._digest
+        except OSError:
+            changed = True
+        return [*self._remarks, *([TAINTED] if changed else [])]
+
+    @property
     def trained_prompt(self) -> Mapping[str, Any]:
         """Return what prompt the checkpoint was trained with, as far as it says so."""
         return self.checkpoint.trained_prompt()
@@ -89,21 +101,10 @@ class HfBackend:
     def model(self) -> Any:
         """Load the weights, merge an adapter into them."""
         kind: Any = AutoModelForSeq2SeqLM if self.config.is_encoder_decoder else AutoModelForCausalLM
-        try:
+        model = load_weights(kind, self.checkpoint.folder, self.dtype, self.checkpoint.name).to(self.device)
+        if self.checkpoint.adapter:
             with quiet():
-                model = kind.from_pretrained(
-                    self.checkpoint.folder,
-                    dtype=self.dtype,
-                    trust_remote_code=False,  # None would ask on stdin
-                    use_safetensors=True,
-                    attn_implementation="sdpa",
-                ).to(self.device)
-                if self.checkpoint.adapter:
-                    model = load("evalkit.backends.adapter:merged")(model, self.checkpoint.adapter)
-        except ModelError:
-            raise
-        except Exception as fault:  # transformers raises many kinds for broken weights
-            raise ModelError(f"{self.checkpoint.name}: weights cannot be loaded: {one_line_of(fault)}") from None
+                model = load("evalkit.backends.adapter:merged")(model, self.checkpoint.adapter)
         return model.eval()
 
     @cached_property
@@ -172,12 +173,11 @@ class HfBackend:
             return request.prompt
         turns = [{"role": turn.role, "content": turn.content} for turn in request.messages]
         try:
-            text = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+            return chat.render(self.tokenizer, turns, opened=True)
         except Exception as fault:  # templates raise errors of their own, for instance on a role they do not know
             raise ModelError(
                 f"{self.checkpoint.name}: its chat template refuses the prompt: {one_line_of(fault)}"
             ) from None
-        return str(text)
 
     def _planned_choices(self, requests: Sequence[Request]) -> list[list[int]]:
         """Plan all pairs of (context, continuation) on one token tree; requests of one context stay together."""
@@ -209,7 +209,7 @@ class HfBackend:
     ) -> Iterator[Response]:
         """Score one batch of the plan; its pairs stand in the order of the requests."""
         before, order = self.scorer.fallback, sorted(range(len(batch.indices)), key=batch.indices.__getitem__)
-        found = self.scorer.score(batch)
+        found = self._scored(batch)
         if self.scorer.fallback and not before:
             self._remark(f"choices are scored the plain way ({self.scorer.fallback})")
         scores = iter([found[place] for place in order])
@@ -234,15 +234,51 @@ class HfBackend:
 
     def _remark(self, text: str) -> None:
         _log.warning("%s: %s", self.checkpoint.name, text)
-        self.remarks.append(text)
+        self._remarks.append(text)
+
+    def _relieve(self, fault: RuntimeError | MemoryError) -> None:
+        """Let the first failure for want of memory pass, so that half as much is tried.
+
+        Raises:
+            Stopped: half was too much as well.
+        """
+        if not is_exhausted(fault):
+            raise fault
+        if self._halved:
+            raise Stopped(
+                f"{self.checkpoint.name}: out of memory, with half the batch too; free some, and resume the run"
+            ) from None
+        self._halved = True
+        self._remark("memory ran out; from there half as much is computed at once")
+
+    def _scored(self, batch: Batch) -> list[ChoiceScore]:
+        try:
+            return self.scorer.score(batch)
+        except (RuntimeError, MemoryError) as fault:
+            self._relieve(fault)
+        self.scorer = TreeScorer(self.model, max(1, self.scorer.budget // 2))
+        return self._scored(batch)
+
+    def _decoded(
+        self, prompts: Sequence[Sequence[int]], samplings: Sequence[Sampling], tick: Tick
+    ) -> dict[int, Completion]:
+        """Return the completion of each prompt; what has ended is kept where memory runs out."""
+        ended: dict[int, Completion] = {}
+        while left := [index for index in range(len(prompts)) if index not in ended]:
+            asked = [prompts[index] for index in left], [samplings[index] for index in left]
+            try:
+                for completion in self.decoder.decode(*asked, self._text):
+                    ended[left[completion.index]] = completion
+                    tick()
+            except (RuntimeError, MemoryError) as fault:
+                self._relieve(fault)
+                self.decoder.slots = max(1, min(self.decoder.slots, len(left)) // 2)
+        return ended
 
     def _generated(self, requests: Sequence[Request], tick: Tick) -> Iterator[Response]:
         texts = [self.sent(request) for request in requests]
         prompts = [self._ids(text, plain=not request.messages) for text, request in zip(texts, requests, strict=True)]
-        ended: dict[int, Completion] = {}
-        for completion in self.decoder.decode(prompts, [r.sampling for r in requests], self._text):
-            ended[completion.index] = completion
-            tick()
+        ended = self._decoded(prompts, [request.sampling for request in requests], tick)
         for index, request in enumerate(requests):
             yield self._response(request, texts[index], prompts[index], ended[index])
 

@@ -94,7 +94,9 @@ class OpenAiBackend:
 
     async def _answers(self, requests: Sequence[Request], tick: Tick) -> list[Response]:
         """Keep as many requests in flight as the pace allows, until each has its outcome."""
-        clock = asyncio.get_running_loop().time
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(_Impatient())
+        clock = loop.time
         waiting = [Turn(index, request) for index, request in enumerate(requests)]
         running: dict[asyncio.Task[Answer | Again], Turn] = {}
         answers: dict[int, Response] = {}
@@ -175,6 +177,14 @@ class OpenAiBackend:
             return response
         error = response.error and self._hidden(response.error)
         return replace(response, text=self._key.out_of(response.text, answer=True), error=error)
+
+
+class _Impatient(ThreadPoolExecutor):
+    """Where the loop looks names up: it ends without waiting for a name server that does not answer."""
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Let go of what is still looked up."""
+        super().shutdown(wait=False, cancel_futures=True)
 
 
 async def _ended(running: Mapping[asyncio.Task[Any], Turn], pause: float | None) -> set[asyncio.Task[Any]]:

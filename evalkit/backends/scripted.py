@@ -55,11 +55,13 @@ class ScriptedBackend:
         row = self._script.get(request.example_id)
         if row is None:
             return Response(finish="error", error=f"the script has no answer for id {request.example_id!r}")
+        logprobs = tuple(row.get("logprobs") or ())
         return Response(
             text=str(row.get("answer") or ""),
             finish="error" if row.get("error") else row.get("finish", "stop"),
             sent=sent_of(request),
-            choice_logprobs=tuple(row.get("logprobs") or ()),
+            choice_logprobs=logprobs,
+            choice_greedy=tuple(logprob == max(logprobs) for logprob in logprobs),
             tokens=row.get("tokens"),
             error=row.get("error"),
         )
@@ -68,7 +70,12 @@ class ScriptedBackend:
 def made_up(request: Request) -> Response:
     """Return a made-up answer whose fault depends on the example's id alone."""
     if request.kind == "choose":
-        return Response(sent=sent_of(request), choice_logprobs=tuple(-1.0 - i for i in range(len(request.choices))))
+        places = range(len(request.choices))
+        return Response(
+            sent=sent_of(request),
+            choice_logprobs=tuple(-1.0 - i for i in places),
+            choice_greedy=tuple(i == 0 for i in places),
+        )
     right = request.target[0] if request.target else "I do not know."
     faults = (
         right,
