@@ -123,7 +123,8 @@ def test_a_run_of_a_task_of_lm_eval_unpickles_nothing(tmp_path, canary):
     (cache / "evalkit/hashes.json").write_bytes(pickle.dumps(Touch(canary)))
     env = environment(LM_HARNESS_CACHE_PATH=str(cache), XDG_CACHE_HOME=str(cache))
     env["PYTHONPATH"] = f"{tmp_path}:{env['PYTHONPATH']}"
-    done = ran("run", "--model", "scripted:", "--suite", "hellaswag", "--limit", "3", "--out", tmp_path / "run", env=env)
+    asked = ("run", "--model", "scripted:", "--suite", "hellaswag", "--limit", "3")
+    done = ran(*asked, "--out", tmp_path / "run", env=env)
     assert (done.returncode, canary.exists()) == (0, False), done.stderr
 
 
