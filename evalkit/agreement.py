@@ -18,7 +18,7 @@ import numpy as np
 
 from evalkit.analyze import Estimate
 from evalkit.court import Statement
-from evalkit.labels import Answered, Label, Preference
+from evalkit.labels import Answered, Given, Label, Preference
 from evalkit.registry import load
 from evalkit.stats import normal_quantile, wilson
 from evalkit.types import Row, Run
@@ -42,7 +42,7 @@ class Agreement:
     unscored: int
     """Labelled answers without a score."""
     cut: float
-    """The score from which an answer counts as right; found on all answers, shown only."""
+    """The score from which an answer counts as right: found on all answers and only shown, see `_crossed`."""
     share: Estimate | None = None
     """Share of answers that it judges as people do."""
     kappa: Estimate | None = None
@@ -96,6 +96,8 @@ class Trust:
     """Answers on which labellers are evenly divided, or unsure; left out."""
     labellers: int
     """People who judged."""
+    left_out: int
+    """Choices between two answers that no judge of pairs has made."""
     alpha: Estimate | None
     """Krippendorff's alpha between labellers, nominal; None for fewer than two."""
     scorers: tuple[Agreement, ...]
@@ -106,29 +108,47 @@ class Trust:
     """A judge's choices between two runs against people's; `tpr` and `tnr` are then the shares won rightly."""
 
 
-def trust_of(
-    run: Run,
-    labels: Sequence[Label],
-    preferences: Sequence[Preference] = (),
-    statements: Sequence[Statement] = (),
-) -> Trust:
+def trust_of(run: Run, given: Sequence[Given], statements: Sequence[Statement] = ()) -> Trust:
     """Hold every scorer of a run against its labels, and a judge of pairs against the preferences."""
     rows = {(row.example.id, row.trial): row for row in run.rows}
+    identity = run.manifest["identity"]
+    pairwise = any(line.mode == "pairwise" for line in statements)
+    labels = [label for label in given if isinstance(label, Label) and label.verdict]
+    preferences = [choice for choice in given if isinstance(choice, Preference)]
+    ours = [choice for choice in preferences if pairwise and choice.other in ("", identity.get("judge_against"))]
     verdicts = _verdicts(labels)
     truth = {key: said > 0 for key, said in _balance(verdicts).items() if said}
-    pairwise = "Judge(mode='pairwise'" in run.manifest["identity"].get("scorers", "")
     names = dict.fromkeys(score.name for row in run.rows for score in row.scores)
-    found = [agreement_of(name, rows, truth) for name in names if not (pairwise and name == "judge")] if truth else []
+    units = _Units(rows, identity.get("cluster_key", ""))
+    found = [agreement_of(name, units, truth) for name in names if not (pairwise and name == "judge")] if truth else []
     return Trust(
         suite=run.suite,
         labelled=len(truth),
         disputed=len({label_key(label) for label in labels}) - len(truth),
-        labellers=len({label.labeller for label in labels} | {p.labeller for p in preferences}),
+        labellers=len({label.labeller for label in labels} | {choice.labeller for choice in ours}),
+        left_out=len(preferences) - len(ours),
         alpha=alpha_of(verdicts),
         scorers=tuple(sorted(found, key=lambda a: -(a.kappa.low if a.kappa else -math.inf))),
         consistency=consistency_of(statements) if statements else None,
-        pairs=pairs_of(rows, preferences) if pairwise and preferences else None,
+        pairs=pairs_of(units, ours) if ours else None,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Units:
+    """The answers of a run, and which of them stand and fall together: trials of a question, questions of a cluster."""
+
+    rows: Mapping[Answered, Row]
+    cluster_key: str = ""
+
+    def weight(self, keys: Sequence[Answered]) -> float:
+        """Return how much one answer counts, as if answers of one unit were one answer: units over answers."""
+        units = {self._unit(key) for key in keys}
+        return len(units) / len(keys) if keys else 1.0
+
+    def _unit(self, key: Answered) -> str:
+        meta = self.rows[key].example.meta
+        return repr(meta[self.cluster_key]) if self.cluster_key in meta else f"id {key[0]}"
 
 
 def label_key(label: Label) -> Answered:
@@ -136,14 +156,16 @@ def label_key(label: Label) -> Answered:
     return label.id, label.trial
 
 
-def agreement_of(name: str, rows: Mapping[Answered, Row], truth: Mapping[Answered, bool]) -> Agreement:
+def agreement_of(name: str, units: _Units, truth: Mapping[Answered, bool]) -> Agreement:
     """Return how one scorer agrees with people on the answers that they agree on."""
+    rows = units.rows
     scored = [(key, score.value) for key in truth if (score := rows[key].score(name)) and score.value is not None]
     bare = Agreement(name, len(scored), len(truth) - len(scored), 0.5)
     if not scored:
         return bare
     human = np.array([truth[key] for key, _ in scored])
     values = np.array([value for _, value in scored])
+    weight = units.weight([key for key, _ in scored])
     graded = not set(values.tolist()) <= {0.0, 1.0}
     said = _crossed(values, human, [key[0] for key, _ in scored]) if graded else values >= 0.5
     lengths = np.array([len(rows[key].response.text) for key, _ in scored])
@@ -151,21 +173,22 @@ def agreement_of(name: str, rows: Mapping[Answered, Row], truth: Mapping[Answere
     return replace(
         bare,
         cut=_best_cut(values, human) if graded else 0.5,
-        share=_share(int((said == human).sum()), len(human)),
-        kappa=_kappa(human.astype(int), said.astype(int), 2) if both else None,
-        tpr=_share(int((said & human).sum()), int(human.sum())),
-        tnr=_share(int((~said & ~human).sum()), int((~human).sum())),
-        auc=_auc(values[human], values[~human]) if both else None,
-        length=_at_equal_label(values, lengths, human),
+        share=_share(int((said == human).sum()), len(human), weight),
+        kappa=_kappa(human.astype(int), said.astype(int), 2, weight) if both else None,
+        tpr=_share(int((said & human).sum()), int(human.sum()), weight),
+        tnr=_share(int((~said & ~human).sum()), int((~human).sum()), weight),
+        auc=_auc(values[human], values[~human], weight) if both else None,
+        length=_at_equal_label(values, lengths, human, weight),
     )
 
 
-def pairs_of(rows: Mapping[Answered, Row], preferences: Sequence[Preference]) -> Agreement:
+def pairs_of(units: _Units, preferences: Sequence[Preference]) -> Agreement:
     """Return how a judge's choices agree with people's; the share and the rates leave out people's ties."""
-    truth = _preferred(preferences)
+    truth, rows = _preferred(preferences), units.rows
     scored = [(key, score.value) for key in truth if (score := rows[key].score("judge")) and score.value is not None]
     if not scored:
         return Agreement("judge", 0, len(truth), 0.5)
+    weight = units.weight([key for key, _ in scored])
     human = [truth[key] for key, _ in scored]
     said = ["run" if value > 0.5 else "other" if value < 0.5 else "tie" for _, value in scored]
     points = [0.5 if s == "tie" else float(s == h) for h, s in zip(human, said, strict=True) if h != "tie"]
@@ -176,10 +199,10 @@ def pairs_of(rows: Mapping[Answered, Row], preferences: Sequence[Preference]) ->
         len(scored),
         len(truth) - len(scored),
         0.5,
-        share=_share(sum(points), len(points)),
-        kappa=_kappa(numbers[0], numbers[1], 3) if len(set(human)) > 1 else None,
-        tpr=_share(sum(won["run"]), len(won["run"])),
-        tnr=_share(sum(won["other"]), len(won["other"])),
+        share=_share(sum(points), len(points), weight),
+        kappa=_kappa(numbers[0], numbers[1], 3, weight) if len(set(human)) > 1 else None,
+        tpr=_share(sum(won["run"]), len(won["run"]), weight),
+        tnr=_share(sum(won["other"]), len(won["other"]), weight),
     )
 
 
@@ -198,7 +221,7 @@ def consistency_of(statements: Sequence[Statement]) -> Consistency:
         cases=len(statements),
         unparsed=len(statements) - len(spoken),
         orders=_share(sum(said[0] != said[1] for said in pairs), len(pairs)),
-        first=_share(sum(v == "A" for said in pairs for v in said.values()), 2 * len(pairs)),
+        first=_share(sum(v == "A" for said in pairs for v in said.values()) / 2, len(pairs)),
         repeats=_share(sum(len(set(said)) == 1 for said in again), len(again)),
     )
 
@@ -214,7 +237,9 @@ def alpha_of(verdicts: Mapping[Answered, Mapping[str, bool]]) -> Estimate | None
     def value(taken: np.ndarray[Any, Any]) -> float:
         return float(alpha(value_counts=taken, level_of_measurement="nominal")) if taken.any(axis=0).all() else math.nan
 
-    return _bootstrapped(value(counts), len(counts), lambda drawn: value(counts[drawn]))
+    pool = np.vstack([counts, [1, 1]])  # one dispute more, so that a few agreements are no certainty
+    found = _bootstrapped(value(counts), len(counts), len(pool), lambda drawn: value(pool[drawn]))
+    return replace(found, low=min(found.low, found.value), high=max(found.high, found.value))
 
 
 def _verdicts(labels: Iterable[Label]) -> dict[Answered, dict[str, bool]]:
@@ -234,7 +259,8 @@ def _balance(verdicts: Mapping[Answered, Mapping[str, bool]]) -> dict[Answered, 
 def _preferred(preferences: Iterable[Preference]) -> dict[Answered, str]:
     """Return answer -> what most people prefer; a tie where they are evenly divided."""
     said: dict[Answered, Counter[str]] = {}
-    for choice in preferences:
+    last = {(choice.id, choice.trial, choice.labeller): choice for choice in preferences}
+    for choice in last.values():
         outcome = "tie" if choice.better_run is None else "run" if choice.better_run == choice.run else "other"
         said.setdefault((choice.id, choice.trial), Counter())[outcome] += 1
     lead = {key: votes["run"] - votes["other"] for key, votes in said.items()}
@@ -265,14 +291,14 @@ def _best_cut(values: Any, human: Any) -> float:
     return float((ranked[best] + ranked[best + 1]) / 2)
 
 
-def _kappa(one: Any, other: Any, kinds: int) -> Estimate:
+def _kappa(one: Any, other: Any, kinds: int, weight: float = 1.0) -> Estimate:
     """Return Cohen's kappa with a credible interval from a Dirichlet posterior on the cells of the table.
 
     A bootstrap would call five right of five a certainty; the prior of two answers spread over the cells does not.
     """
     cells = np.bincount(one * kinds + other, minlength=kinds * kinds)
     value = float(_kappas(cells.reshape(1, kinds, kinds))[0])
-    drawn = np.random.default_rng(0).dirichlet(cells + 2 / len(cells), size=10 * DRAWS)
+    drawn = np.random.default_rng(0).dirichlet(weight * cells + 2 / len(cells), size=10 * DRAWS)
     low, high = np.quantile(_kappas(drawn.reshape(-1, kinds, kinds)), (0.025, 0.975))
     return Estimate(value, min(value, float(low)), max(value, float(high)))
 
@@ -285,7 +311,7 @@ def _kappas(tables: Any) -> Any:
     return np.where(expected < 1, (observed - expected) / np.where(expected < 1, 1 - expected, 1), 0.0)
 
 
-def _auc(right: Any, wrong: Any) -> Estimate:
+def _auc(right: Any, wrong: Any, weight: float = 1.0) -> Estimate:
     """Return the area under the ROC curve with its interval after DeLong et al. (1988), on the logit scale."""
     rank = load("scipy.stats:rankdata")
     m, n = len(right), len(wrong)
@@ -293,37 +319,38 @@ def _auc(right: Any, wrong: Any) -> Estimate:
     above = (ranks[:m] - rank(right)) / n
     below = 1 - (ranks[m:] - rank(wrong)) / m
     value = float(above.mean())
-    spread = sum(float(v.var(ddof=1)) / len(v) for v in (above, below) if len(v) > 1)
+    spread = sum(float(v.var(ddof=1)) / (weight * len(v)) for v in (above, below) if len(v) > 1)
     if not 0 < value < 1 or min(m, n) < 2:
-        return Estimate(value, 0.0, 1.0)
+        reach = min(1.0, 3 / (weight * min(m, n)))  # the rule of three, by the rarer label
+        return Estimate(value, max(0.0, value - reach), min(1.0, value + reach))
     center, width = math.log(value / (1 - value)), normal_quantile(0.975) * math.sqrt(spread) / (value * (1 - value))
     return Estimate(value, *(1 / (1 + math.exp(-min(max(center + sign * width, -700), 700))) for sign in (-1, 1)))
 
 
-def _at_equal_label(values: Any, lengths: Any, human: Any) -> Estimate | None:
+def _at_equal_label(values: Any, lengths: Any, human: Any, weight: float = 1.0) -> Estimate | None:
     """Return Spearman's correlation of score and length within each label, pooled by Fisher's z; None where too few."""
     rank = load("scipy.stats:rankdata")
-    total, weight = 0.0, 0.0
+    total, known = 0.0, 0.0
     for part in (human, ~human):
         if part.sum() < 10 or len(set(values[part])) < 2 or len(set(lengths[part])) < 2:
             continue
         rho = float(np.corrcoef(rank(values[part]), rank(lengths[part]))[0, 1])
         total += (part.sum() - 3) * math.atanh(min(max(rho, -0.999999), 0.999999))
-        weight += float(part.sum() - 3)
-    if not weight:
+        known += float(part.sum() - 3)
+    if not known:
         return None
-    center, width = total / weight, normal_quantile(0.975) * math.sqrt(1.06 / weight)
+    center, width = total / known, normal_quantile(0.975) * math.sqrt(1.06 / (weight * known))
     return Estimate(*(math.tanh(center + sign * width) for sign in (0, -1, 1)))
 
 
-def _share(k: float, n: int) -> Estimate | None:
-    return Estimate(k / n, *wilson(k, n)) if n else None
+def _share(k: float, n: int, weight: float = 1.0) -> Estimate | None:
+    return Estimate(k / n, *wilson(weight * k, weight * n)) if n else None
 
 
-def _bootstrapped(value: float, n: int, figure: Callable[[Any], float]) -> Estimate:
-    """Return a figure with its percentile interval over answers drawn anew."""
+def _bootstrapped(value: float, n: int, pool: int, figure: Callable[[Any], float]) -> Estimate:
+    """Return a figure with its percentile interval over `n` answers drawn from a pool."""
     random = np.random.default_rng(0)
-    drawn = [figure(random.integers(0, n, n)) for _ in range(DRAWS)]
+    drawn = [figure(random.integers(0, pool, n)) for _ in range(DRAWS)]
     known = [v for v in drawn if not math.isnan(v)]
     low, high = np.quantile(known, (0.025, 0.975)) if known else (-1.0, 1.0)
     return Estimate(value, float(low), float(high))

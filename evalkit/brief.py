@@ -10,6 +10,9 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from functools import cache
 from typing import Any
 
 from evalkit.jsonl import dump, parse_object
@@ -40,20 +43,38 @@ _THOUGHT = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
 _FENCED = re.compile(r"\A```(?:json)?\s*\n(.*)\n\s*```\Z", re.DOTALL)
 
 
+_CONTROL = re.compile(
+    r"<\|[^<>|]{1,40}\|>|</?s>|<(?:start|end)_of_turn>|\[/?(?:INST|SYSTEM_PROMPT)\]|<</?SYS>>|<\uff5c[^<>]{1,60}\uff5c>"
+)
+"""Texts that tokenizers of well-known models take for the end of a turn or the beginning of another."""
+
+
+@cache
 def prompt_digest() -> str:
-    """Return 16 hex digits of the words that a judge is told."""
-    return hashlib.sha256(dump([_HEAD, _ASKED, _MARK, _BRIEF, _REPLY, _AGAIN, VERDICTS]).encode()).hexdigest()[:16]
+    """Return 16 hex digits of all that a judge is told in every mode, but for the texts of a case."""
+    cases = [Case(mode, "q", ("r",), ("a", "b")[: 1 + (mode == "pairwise")], ("c",), ("l",) * 5) for mode in VERDICTS]
+    asked = [
+        asdict(request_of_case(case, Judge(max_chars=100), by_reply=by_reply, attempt=attempt))
+        for case in (*cases, *(replace(case, answers=("a" * 101,) * len(case.answers)) for case in cases))
+        for by_reply, attempt in ((False, 0), (True, 0), (True, 1))
+    ]
+    return hashlib.sha256(dump(asked).encode()).hexdigest()[:16]
 
 
-def request_of_case(case: Case, judge: Judge, *, by_reply: bool, attempt: int = 0) -> Request:
-    """Return the request to a judge's backend: to write a reply, or to choose among the verdicts."""
+def request_of_case(
+    case: Case, judge: Judge, *, by_reply: bool, attempt: int = 0, special: Sequence[str] = ()
+) -> Request:
+    """Return the request to a judge's backend: to write a reply, or to choose among the verdicts.
+
+    `special` are the texts that the judge's tokenizer takes for more than text; in an answer they are broken up.
+    """
     mark, token = _drawn(case, attempt, "mark"), _drawn(case, attempt, "token")
     parts = [
         _HEAD,  # what all cases share comes first: its keys and values are computed once
         _ASKED[case.mode],
         _criteria(case),
         _MARK.format(mark=mark),
-        *_texts(case, mark, judge.max_chars),
+        *_texts(case, mark, judge.max_chars, special),
         (_REPLY if by_reply else _BRIEF).format(token=token, verdicts=_named(case)),
         _AGAIN if attempt else "",
     ]
@@ -76,6 +97,8 @@ def judgement_of(case: Case, response: Response, attempt: int = 0) -> Judgement:
         cut = f"the case is {response.truncated_tokens} tokens too long for the judge (scorer.judge.max_chars)"
         return Judgement(None, tries=attempt + 1, error=cut)
     if response.choice_logprobs:
+        if not all(map(math.isfinite, response.choice_logprobs)):
+            return Judgement(None, tries=attempt + 1, error="nan_logits")
         return _weighed(case, response.choice_logprobs)
     verdict, reason = _read(case, response, attempt) or (None, "")
     return Judgement(verdict, reason=reason, tries=attempt + 1)
@@ -107,12 +130,21 @@ def _read(case: Case, response: Response, attempt: int) -> tuple[str, str] | Non
     return (verdict, found["reason"]) if isinstance(found["reason"], str) else None
 
 
-def _texts(case: Case, mark: str, most: int) -> list[str]:
+def _texts(case: Case, mark: str, most: int, special: Sequence[str]) -> list[str]:
     """Return the foreign texts, each between its marks."""
     names = ("answer A", "answer B") if case.mode == "pairwise" else ("answer to grade",)
     shown = [("question", case.question), *(("accepted answer", text) for text in case.references)]
     shown += zip(names, case.answers, strict=True)
-    return [f"{mark} {name}\n{_shortened(text, most)}\n{mark} end of {name}" for name, text in shown]
+    return [
+        f"{mark} {name}\n{_harmless(_shortened(text, most), special)}\n{mark} end of {name}" for name, text in shown
+    ]
+
+
+def _harmless(text: str, special: Sequence[str]) -> str:
+    """Return a text in which no sign of a turn's end is one: a zero-width space stands after its first character."""
+    for token in sorted(filter(None, special), key=len, reverse=True):
+        text = text.replace(token, f"{token[0]}\u200b{token[1:]}")
+    return _CONTROL.sub(lambda found: f"{found[0][0]}\u200b{found[0][1:]}", text)
 
 
 def _criteria(case: Case) -> str:

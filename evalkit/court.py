@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from evalkit.assess import Assessor
 from evalkit.brief import judgement_of, prompt_digest, request_of_case
 from evalkit.errors import EvalkitError, ModelError, RunError, Stopped, SuiteError
+from evalkit.identity import NO_JUDGE
 from evalkit.journal import Journal, read_journal
 from evalkit.jsonl import dump, scrub
-from evalkit.labels import run_key
 from evalkit.models import load_backend
-from evalkit.record import read_run
-from evalkit.scorers.judge import Answers, Case, Judge, Judgement
+from evalkit.record import finished_manifest, read_run
+from evalkit.scorers.judge import VERDICTS, Answers, Case, Judge, Judgement, Mode
 from evalkit.suite import digested
-from evalkit.types import Answer, Backend, Run, Suite, Tick
+from evalkit.types import Answer, Backend, Example, Suite, Tick
 
 FILE = "judgements.jsonl"
 TOKENS = 4096
@@ -31,6 +32,8 @@ _WHO = ("backend", "model_digest", "chat_template", "endpoint", "name")
 """Fields of a backend's identity that say which model answers, wherever it runs."""
 _MEND = "lines before it are whole: move the file away and judge anew with `evalkit score RUN --judge MODEL`"
 _SAME = "give a run of the same suite"
+Asked = Mapping[str, tuple[Case, str, int]]
+"""Digest of a case -> the case, the first example that it stands for, and the order of a pair."""
 Counter = Callable[[int], Tick]
 """Called with the number of requests; returns what is called for each answer."""
 
@@ -40,9 +43,11 @@ class Statement:
     """One line of judgements.jsonl."""
 
     by: str
-    """Who judged, told what: as in `Court.by`."""
+    """Who judged, told what and how: as `by_of` gives it."""
     case: str
     """Digest of the case."""
+    mode: Mode
+    """What was asked."""
     id: str
     """Id of the first example that it stands for."""
     group: str
@@ -54,6 +59,16 @@ class Statement:
     judgement: Judgement
     """What was said."""
 
+    def __post_init__(self) -> None:
+        """Refuse what no judge can have said."""
+        texts = (self.by, self.case, self.id, self.group)
+        numbers = (self.order, self.repeat, self.judgement.tries)
+        if not all(type(text) is str for text in texts) or not all(type(number) is int for number in numbers):
+            raise ValueError("a field is of another type")
+        if self.mode not in VERDICTS:
+            raise ValueError(f"mode {self.mode!r}")
+        self.judgement.check(VERDICTS[self.mode])
+
 
 @dataclass(frozen=True)
 class Court:
@@ -64,17 +79,13 @@ class Court:
     against: Path | None = None
     """The run that answers are held against in `pairwise`."""
 
-    @property
-    def by(self) -> str:
-        """Return who judges, told what: 16 hex digits of the model, then of the prompt."""
-        return f"{self.identity['judge']}/{prompt_digest()}"
-
-    @property
+    @cached_property
     def identity(self) -> Mapping[str, str]:
         """Return the fields of a run's identity that say how it is judged."""
         own = self.backend.identity
         who = hashlib.sha256(dump({key: own[key] for key in _WHO if key in own}).encode()).hexdigest()[:16]
-        against = {"judge_against": _against_digest(self.against)} if self.against else {}
+        other = finished_manifest(self.against) if self.against else {}
+        against = {"judge_against": str(other.get("made", other["id"]))} if other else {}
         fields = {f"judge.{key}": value for key, value in own.items()}
         return {"judge": who, "judge_prompt": prompt_digest(), **against, **fields}
 
@@ -84,6 +95,26 @@ class Court:
         known = [key for key in ("model_digest", "name") if own.get(key)]
         same = known and all(own.get(key) == subject.get(key) for key in ("backend", "endpoint", *known))
         return "the judge is the model under test: models prefer their own answers; take another judge" if same else ""
+
+    def writes(self, judge: Judge) -> bool:
+        """Say whether the judge writes replies; otherwise it gives the probabilities of the verdicts."""
+        return judge.verdict_by == "reply" or (judge.verdict_by == "auto" and "choose" not in self.backend.kinds)
+
+
+@dataclass(frozen=True)
+class Hearing:
+    """What is known before the answers of a run are judged."""
+
+    court: Court | None = None
+    """The judge that can be asked; None: nobody is."""
+    identity: Mapping[str, str] = field(default_factory=lambda: NO_JUDGE)
+    """The judge's fields of the run's identity; with a court, its own."""
+    against: Path | None = None
+    """The run that answers are held against in `pairwise`."""
+    known: Sequence[Statement] = ()
+    """What judges have said of the same answers in another run."""
+    again: bool = False
+    """Ask again about cases whose request failed."""
 
 
 def court_of(judge: str | None, against: str | None, options: Mapping[str, Any]) -> Court | None:
@@ -101,53 +132,79 @@ def with_judge(suite: Suite, judge: str | None) -> Suite:
     return digested(replace(suite, scorers=(*suite.scorers, "judge")))
 
 
-def check_court(assessor: Assessor, court: Court | None, suite: str) -> None:
-    """Refuse a suite whose judge, or whose other run, is not given.
+def judge_of(assessor: Assessor) -> Judge | None:
+    """Return the judge among the scorers."""
+    return next((scorer for scorer in assessor.scorers if isinstance(scorer, Judge)), None)
+
+
+def check_court(assessor: Assessor, court: Court | None, suite: Suite) -> None:
+    """Refuse a suite whose judge cannot judge it, before anything is asked.
 
     Raises:
-        SuiteError: says what to give.
+        SuiteError, EvalkitError: says what to give.
     """
-    for judge in judges(assessor):
-        if court is None:
-            raise SuiteError(f"suite {suite} is scored by a judge: give --judge MODEL, or leave the scorer out")
-        if (judge.mode == "pairwise") != (court.against is not None):
-            raise SuiteError(f"--against RUN2 goes with the judge's mode pairwise alone; suite {suite}: {judge.mode}")
-
-
-def judges(assessor: Assessor) -> tuple[Judge, ...]:
-    """Return the judges among the scorers."""
-    return tuple(scorer for scorer in assessor.scorers if isinstance(scorer, Judge))
+    judge = judge_of(assessor)
+    if judge is None:
+        return
+    if court is None:
+        raise SuiteError(f"suite {suite.name} is scored by a judge: give --judge MODEL, or leave the scorer out")
+    kind = "generate" if court.writes(judge) else "choose"
+    if kind not in court.backend.kinds:
+        raise SuiteError(f"scorer judge: verdict_by = {judge.verdict_by!r}, but this judge cannot {kind} answers")
+    if judge.mode != "pairwise":
+        if court.against is not None:
+            raise SuiteError(f"--against RUN2 goes with --set scorer.judge.mode=pairwise; the mode is {judge.mode}")
+        return
+    if court.against is None:
+        raise SuiteError(
+            f"suite {suite.name}: the judge's mode pairwise needs --against RUN2, the run to hold it against"
+        )
+    if suite.trials > 1:
+        raise SuiteError(
+            f"suite {suite.name}: the judge's mode pairwise takes one answer a question, not {suite.trials}"
+        )
+    answers_of(court.against, suite.examples)
 
 
 def heard(
-    assessor: Assessor,
-    answers: Sequence[Answer],
-    folder: Path,
-    court: Court | None,
-    *,
-    against: Path | None = None,
-    known: Iterable[Statement] = (),
-    counter: Counter | None = None,
+    assessor: Assessor, answers: Sequence[Answer], folder: Path, hearing: Hearing, counter: Counter | None = None
 ) -> Assessor:
-    """Return the assessor whose judges have heard the answers; judgements are kept in the run's folder.
-
-    `against` is the run that they are held against, `known` are judgements of the same answers in another run. Without
-    a court nobody is asked.
+    """Return the assessor whose judge has heard the answers; judgements are kept in the run's folder.
 
     Raises:
         Stopped: the judge refuses or cannot be reached; what it has said is kept.
     """
-    if not judges(assessor):
+    judge = judge_of(assessor)
+    if judge is None:
         return assessor
-    kept = {line.case: line for line in known}
-    others = answers_of(against, answers) if against else {}
-    for judge in judges(assessor):
-        asked = cases_of(judge, answers, others)
-        if court:
-            kept |= {line.case: line for line in _hear(court, judge, asked, folder, kept, counter)}
-    said = {case: line.judgement for case, line in kept.items()}
-    scorers = tuple(s.heard(said, others) if isinstance(s, Judge) else s for s in assessor.scorers)
+    others = answers_of(hearing.against, [example for example, _, _ in answers]) if hearing.against else {}
+    asked = cases_of(judge, answers, others)
+    by = by_of(hearing.court.identity if hearing.court else hearing.identity, judge)
+    path = folder / FILE
+    stated, good = _read(path)
+    said = {line.case: line.judgement for line in stated if line.by == by and line.case in asked}
+    known = {s.case: s for s in hearing.known if s.by == by and s.case in asked and not s.judgement.error}
+    new = [line for case, line in known.items() if case not in said]
+    if new or hearing.court:
+        journal = Journal(path, good, kind="judgement")
+        try:
+            said |= _kept(journal, new)
+            if hearing.court:
+                left = {case for case in asked if case not in said or (hearing.again and said[case].error)}
+                for batch in _ask(hearing.court, judge, asked, left, counter):
+                    said |= _kept(journal, [_stated(by, asked[case.digest], found) for case, found in batch])
+        except ModelError as fault:
+            raise Stopped(f"{folder}: the judge cannot be asked: {fault}; the answers are kept") from None
+        finally:
+            journal.close()
+    scorers = tuple(judge.heard(said, others) if scorer == judge else scorer for scorer in assessor.scorers)
     return replace(assessor, scorers=scorers)
+
+
+def by_of(identity: Mapping[str, str], judge: Judge) -> str:
+    """Return who judges, told what, and how, from the judge's fields of an identity."""
+    how = dump([judge.verdict_by, judge.max_chars, judge.tries, judge.temperature])
+    return "/".join((identity["judge"], identity.get("judge_prompt", ""), hashlib.sha256(how.encode()).hexdigest()[:8]))
 
 
 def cases_of(judge: Judge, answers: Sequence[Answer], others: Answers) -> dict[str, tuple[Case, str, int]]:
@@ -160,19 +217,17 @@ def cases_of(judge: Judge, answers: Sequence[Answer], others: Answers) -> dict[s
     return found
 
 
-def answers_of(against: Path, answers: Sequence[Answer]) -> dict[str, str]:
+def answers_of(against: Path, examples: Iterable[Example]) -> dict[str, str]:
     """Return example id -> the first answer of the other run.
 
     Raises:
         EvalkitError: the run answers other questions.
     """
-    asked = {example.id: example.question for example, _, _ in answers}
+    asked = {example.id: example.question for example in examples}
     found: dict[str, str] = {}
     for row in read_run(against).rows:
         if row.example.id in asked and row.example.question != asked[row.example.id]:
-            raise EvalkitError(
-                f"--against {against}: its {row.example.id!r} is another question; give a run of this suite"
-            )
+            raise EvalkitError(f"--against {against}: {row.example.id!r} is another question there; {_SAME}")
         if row.trial == 0 and row.response.error is None:
             found[row.example.id] = row.response.text
     if not found.keys() & asked.keys():
@@ -181,81 +236,77 @@ def answers_of(against: Path, answers: Sequence[Answer]) -> dict[str, str]:
 
 
 def read_judgements(folder: str | Path) -> tuple[Statement, ...]:
-    """Return what judges said of a run's answers, a line a case; empty where none was asked.
+    """Return what judges said of a run's answers, the last line of each case; empty where none was asked.
 
     Raises:
         RunError: a line is damaged.
     """
-    return _read(Path(folder) / FILE)[0]
+    return tuple({(line.by, line.case): line for line in _read(Path(folder) / FILE)[0]}.values())
 
 
-def _hear(
-    court: Court,
-    judge: Judge,
-    asked: Mapping[str, tuple[Case, str, int]],
-    folder: Path,
-    kept: Mapping[str, Statement],
-    counter: Counter | None,
-) -> Iterable[Statement]:
-    """Ask what is not known yet, by whole planned batches, each kept before the next is asked."""
-    path = folder / FILE
-    stated, good = _read(path)
-    before = {line.case: line for line in stated if line.by == court.by}
-    reused = [line for case, line in kept.items() if case in asked and case not in before and line.by == court.by]
-    journal = Journal(path, good, kind="judgement")
-    try:
-        journal.append([_record(line) for line in reused])
-        before |= {line.case: line for line in reused}
-        for batch in _ask(court.backend, judge, [case for case, _, _ in asked.values()], before, counter):
-            lines = [_stated(court.by, asked[case.digest], said) for case, said in batch]
-            journal.append([_record(line) for line in lines if not line.judgement.error])
-            before |= {line.case: line for line in lines}
-    except ModelError as fault:
-        raise Stopped(f"{folder}: the judge cannot be asked: {fault}; the answers are kept") from None
-    finally:
-        journal.close()
-    return before.values()
+def unjudged(folder: str | Path) -> list[str]:
+    """Return why requests to a run's judge failed, an error a case."""
+    return [line.judgement.error for line in read_judgements(folder) if line.judgement.error]
+
+
+def _ask(
+    court: Court, judge: Judge, asked: Asked, left: set[str], counter: Counter | None
+) -> Iterable[list[tuple[Case, Judgement]]]:
+    """Yield what is said of the cases that are left, a planned batch at a time.
+
+    The plan is that of all cases, whatever is known: equal batches have equal numbers.
+    """
+    by_reply, cases = court.writes(judge), [case for case, _, _ in asked.values()]
+    requests = [request_of_case(case, judge, by_reply=by_reply, special=_special(court)) for case in cases]
+    plan = court.backend.plan(requests) if cases else []
+    batches = [[cases[index] for index in batch] for batch in plan]
+    pending = [batch for batch in batches if any(case.digest in left for case in batch)]
+    tick = counter(sum(map(len, pending))) if counter else lambda: None
+    for batch in pending:
+        wanted = [case for case in batch if case.digest in left]
+        found = _replied(court, judge, wanted, tick) if by_reply else _weighed(court, judge, batch, tick)
+        yield [(case, found[case.digest]) for case in wanted]
+
+
+def _weighed(court: Court, judge: Judge, batch: Sequence[Case], tick: Tick) -> dict[str, Judgement]:
+    """Return the judgements by the probabilities of the verdicts."""
+    requests = [request_of_case(case, judge, by_reply=False, special=_special(court)) for case in batch]
+    answered = court.backend.respond(requests, tick)
+    return {case.digest: judgement_of(case, answer) for case, answer in zip(batch, answered, strict=True)}
+
+
+def _replied(court: Court, judge: Judge, cases: Sequence[Case], tick: Tick) -> dict[str, Judgement]:
+    """Return the judgements by written replies, asked for again where they cannot be read."""
+    said: dict[str, Judgement] = {}
+    left = list(cases)
+    for attempt in range(judge.tries):
+        requests = [
+            request_of_case(case, judge, by_reply=True, attempt=attempt, special=_special(court)) for case in left
+        ]
+        for part in court.backend.plan(requests):
+            answered = court.backend.respond([requests[i] for i in part], (lambda: None) if attempt else tick)
+            for index, answer in zip(part, answered, strict=True):
+                said[left[index].digest] = judgement_of(left[index], answer, attempt)
+        left = [case for case in left if said[case.digest].verdict is None and not said[case.digest].error]
+        if not left:
+            break
+    return said
+
+
+def _special(court: Court) -> Sequence[str]:
+    """Return the texts that the judge's tokenizer takes for more than text."""
+    return getattr(court.backend, "special", ())
 
 
 def _stated(by: str, asked: tuple[Case, str, int], said: Judgement) -> Statement:
     case, example_id, order = asked
-    return Statement(by, case.digest, example_id, case.group, order, case.repeat, said)
+    return Statement(by, case.digest, case.mode, example_id, case.group, order, case.repeat, said)
 
 
-def _ask(
-    backend: Backend, judge: Judge, cases: Sequence[Case], known: Mapping[str, Statement], counter: Counter | None
-) -> Iterable[list[tuple[Case, Judgement]]]:
-    """Yield the cases of each planned batch with what was said."""
-    by_reply = judge.verdict_by == "reply" or (judge.verdict_by == "auto" and "choose" not in backend.kinds)
-    kind = "generate" if by_reply else "choose"
-    if kind not in backend.kinds:
-        raise ModelError(f"scorer judge: verdict_by = {judge.verdict_by!r}, but this judge cannot {kind} answers")
-    plan = backend.plan([request_of_case(case, judge, by_reply=by_reply) for case in cases]) if cases else []
-    batches = [[cases[index] for index in batch] for batch in plan]
-    pending = [batch for batch in batches if any(case.digest not in known for case in batch)]
-    tick = counter(sum(map(len, pending))) if counter else lambda: None
-    for batch in pending:
-        yield _settled(backend, judge, batch, by_reply=by_reply, tick=tick)
-
-
-def _settled(
-    backend: Backend, judge: Judge, batch: Sequence[Case], *, by_reply: bool, tick: Tick
-) -> list[tuple[Case, Judgement]]:
-    """Ask one batch, and again what cannot be read, as often as the judge is to be asked."""
-    said: dict[str, Judgement] = {}
-    left = list(batch)
-    for attempt in range(judge.tries if by_reply else 1):
-        requests = [request_of_case(case, judge, by_reply=by_reply, attempt=attempt) for case in left]
-        parts = [range(len(left))] if not attempt else backend.plan(requests)
-        for part in parts:
-            answered = backend.respond([requests[i] for i in part], tick if not attempt else lambda: None)
-            said |= {
-                left[i].digest: judgement_of(left[i], answer, attempt) for i, answer in zip(part, answered, strict=True)
-            }
-        left = [case for case in left if said[case.digest].verdict is None and not said[case.digest].error]
-        if not left:
-            break
-    return [(case, said[case.digest]) for case in batch]
+def _kept(journal: Journal, lines: Sequence[Statement]) -> dict[str, Judgement]:
+    """Commit statements to the journal and return what they say."""
+    journal.append([dict(scrub(asdict(line))) for line in lines])
+    return {line.case: line.judgement for line in lines}
 
 
 def _read(path: Path) -> tuple[tuple[Statement, ...], int]:
@@ -263,25 +314,11 @@ def _read(path: Path) -> tuple[tuple[Statement, ...], int]:
     lines, good, _ = read_journal(path, mend=_MEND)
     try:
         return tuple(map(_statement_of, lines)), good
-    except (TypeError, ValueError, KeyError) as fault:
+    except (TypeError, ValueError, KeyError, AttributeError) as fault:
         raise RunError(f"{path}: a line is no judgement ({fault}); {_MEND}") from None
-
-
-def _record(line: Statement) -> dict[str, Any]:
-    return dict(scrub({**asdict(line), "judgement": asdict(line.judgement)}))
 
 
 def _statement_of(record: Mapping[str, Any]) -> Statement:
     said = dict(record["judgement"])
     said["probabilities"] = tuple(said["probabilities"])
     return Statement(**{**record, "judgement": Judgement(**said)})
-
-
-def opponent_of(run: Run) -> str:
-    """Return the run that a judge has held this one's answers against, by the name that it never shares; else empty."""
-    against = run.manifest["settings"].get("against")
-    return run_key(read_run(against)) if against else ""
-
-
-def _against_digest(against: Path) -> str:
-    return str(read_run(against).manifest.get("rows_sha256", ""))[:16]

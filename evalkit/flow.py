@@ -16,7 +16,7 @@ from typing import Any
 from evalkit.analyze import Lens, summarize
 from evalkit.assess import Assessment, Assessor
 from evalkit.codec import response_of, response_record
-from evalkit.court import Court, check_court, court_of, heard, with_judge
+from evalkit.court import Court, Hearing, check_court, court_of, heard, with_judge
 from evalkit.errors import ModelError, RunError, SuiteError
 from evalkit.identity import NO_JUDGE, identity_of
 from evalkit.models import load_backend
@@ -43,6 +43,8 @@ class Job:
     requests: tuple[Request, ...]
     folder: RunFolder | None = None
     redo: set[tuple[str, int]] = field(default_factory=set)
+    again: bool = False
+    """Ask the judge again about what it could not be asked before."""
 
     def pending(self, request: Request) -> bool:
         """Say whether this request still needs an answer that is kept."""
@@ -106,6 +108,7 @@ def resume(path: str | Path, *, retry_errors: bool = False, progress: Progress |
         job = next((job for job in work.jobs if job.suite.name == folder.manifest["identity"]["suite"]), work.jobs[0])
         folder.check_identity(work.identity(job))
         job.folder = folder
+        job.again = retry_errors
         if retry_errors:
             job.redo = {key for key, record in folder.answered.items() if record["response"]["error"]}
         if folder.finished:  # until the rows are written again, they do not stand for the journal
@@ -136,7 +139,7 @@ def _prepare(settings: RunSettings, measured: int | None = None) -> Work:
     court = court_of(settings.judge, settings.against, options)
     backend = load_backend(settings.model, {**options, "measured": measured})
     for job in jobs:
-        check_court(job.assessor, court, job.suite.name)
+        check_court(job.assessor, court, job.suite)
         for kind in sorted({request.kind for request in job.requests} - backend.kinds):
             raise ModelError(f"model {settings.model!r} cannot {kind} answers, as suite {job.suite.name!r} asks")
     return Work(jobs, backend, list(_planned(jobs, backend)), court)
@@ -203,9 +206,8 @@ def _finish(job: Job, court: Court | None, progress: Progress | None) -> Path:
     for request in job.requests:
         record = folder.answered[request.example_id, request.trial]
         answers.append((examples[request.example_id], request.trial, response_of(record["response"])))
-    against = court.against if court else None
-    counter = functools.partial(_counter, progress=progress)
-    assessor = heard(job.assessor, answers, folder.path, court, against=against, counter=counter)
+    hearing = Hearing(court, court.identity, court.against, again=job.again) if court else Hearing()
+    assessor = heard(job.assessor, answers, folder.path, hearing, functools.partial(_counter, progress=progress))
     finish(folder, job.suite, assessor.assess(answers))
     return folder.path
 

@@ -294,13 +294,15 @@ def _given_elsewhere(line: Mapping[str, Any], run: Run, rows: Mapping[Answered, 
             raise ValueError(f"unknown key {key!r}{did_you_mean(key, _ELSEWHERE)}")
     if [key in line for key in ("correct", "verdict", "better")].count(True) != 1:
         raise ValueError("expected one of correct, verdict and better")
-    item, trial = str(line.get("id")), line.get("trial", 0)
+    item, trial, who = line.get("id"), line.get("trial", 0), line.get("labeller", labeller)
+    if not isinstance(item, str) or type(trial) is not int or not isinstance(who, str) or not who.strip():
+        raise ValueError("expected id and labeller to be texts, and trial a number")
     row = rows.get((item, trial))
     if row is None:
         raise ValueError(f"the run has no answer to {item!r}, trial {trial}; give the labels of this run")
     if line.get("answer", row.response.text) != row.response.text:
         raise ValueError(f"judges another answer to {item!r} than this run's")
-    who, own = str(line.get("labeller", labeller)), run_key(run)
+    own = run_key(run)
     if "better" in line:
         _refuse(line["better"], ("run", "other", "tie"))
         side: Side = {"run": "left", "other": "right", "tie": "tie"}[line["better"]]  # type: ignore[assignment]  # as refused
@@ -308,6 +310,7 @@ def _given_elsewhere(line: Mapping[str, Any], run: Run, rows: Mapping[Answered, 
     if "correct" in line and type(line["correct"]) is not bool:
         raise ValueError(f"correct = {line['correct']!r}: expected true or false")
     verdict: Any = line["verdict"] if "verdict" in line else "correct" if line["correct"] else "wrong"
+    _refuse(verdict, ("correct", "wrong", "unsure"))
     return Label(item, trial, run.suite, who, own, digest_of(row), verdict)
 
 

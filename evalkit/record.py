@@ -10,6 +10,7 @@ import logging
 import os
 import secrets
 import shlex
+import shutil
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -39,6 +40,10 @@ _KEYS = (
 STUDIES = ("loop.md", "curve.md")
 """Pages of `trainkit`, which hold what several trainings gave."""
 _FILES = ("manifest.json", "journal.jsonl", "rows.jsonl", "telemetry.jsonl", "summary.json", "lock")
+
+
+_BESIDE = ("judgements.jsonl",)
+"""What else a run holds that answers in a new folder still need."""
 
 
 def new_run_id() -> str:
@@ -279,6 +284,9 @@ def salvage(path: Path) -> Path:
         fresh = {key: manifest[key] for key in ("identity", "settings")}
         with RunFolder.create(target, {**fresh, "prefix_of": manifest["id"]}) as run:
             run.append(records)
+        for name in _BESIDE:
+            if (path / name).is_file():
+                shutil.copyfile(path / name, target / name)
     finally:
         os.close(lock)
     return target

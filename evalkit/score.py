@@ -9,16 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.assess import Assessor
-from evalkit.court import (
-    Court,
-    Statement,
-    check_court,
-    court_of,
-    heard,
-    judges,
-    read_judgements,
-    with_judge,
-)
+from evalkit.court import Hearing, Statement, check_court, court_of, heard, judge_of, read_judgements, with_judge
 from evalkit.errors import SuiteError
 from evalkit.examples import example_of, raise_listed, record_id
 from evalkit.flow import finish
@@ -53,11 +44,6 @@ class Rescoring:
     against: str | None = None
     """The run that a judge holds the answers against."""
 
-    @property
-    def court(self) -> Court | None:
-        """Return the judge that can be asked."""
-        return court_of(self.judge, self.against, {})
-
 
 def score_run(path: str | Path, how: Rescoring, out: Path) -> Path:
     """Score the answers of a finished run anew, into a new run."""
@@ -76,7 +62,7 @@ def score_run(path: str | Path, how: Rescoring, out: Path) -> Path:
     model = {k.removeprefix("model."): v for k, v in run.manifest["identity"].items() if k.startswith("model.")}
     judge = {key: value for key, value in run.manifest["identity"].items() if key.startswith("judge")}
     kept = _Kept(answers, {**model, "answers_of": run.id}, judge, read_judgements(path))
-    return _write(suite, kept, settings, out, how.court)
+    return _write(suite, kept, settings, out, how)
 
 
 def score_answers(path: Path, how: Rescoring, out: Path) -> Path:
@@ -102,7 +88,7 @@ def score_answers(path: Path, how: Rescoring, out: Path) -> Path:
     )
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     kept = _Kept(answers, {"backend": "answers", "model_digest": digest})
-    return _write(suite, kept, settings, out, how.court)
+    return _write(suite, kept, settings, out, how)
 
 
 @dataclass(frozen=True)
@@ -118,22 +104,33 @@ class _Kept:
     """What it said."""
 
 
-def _write(suite: Suite, kept: _Kept, settings: RunSettings, out: Path, court: Court | None) -> Path:
+def _write(suite: Suite, kept: _Kept, settings: RunSettings, out: Path, how: Rescoring) -> Path:
     asked = {example.id for example, _, _ in kept.answers}
     suite = with_judge(replace(suite, examples=tuple(e for e in suite.examples if e.id in asked)), settings.judge)
     suite = digested(suite)
     assessor = Assessor.of(suite, settings.vocabulary, settings.training)
-    if court:
-        check_court(assessor, court, suite.name)
-    judge = court.identity if court else kept.judge if judges(assessor) else NO_JUDGE
-    manifest: dict[str, Any] = {"identity": identity_of(suite, assessor, kept.model, judge=judge)}
-    if warning := court.partial_to(kept.model) if court else "":
+    hearing = _hearing(suite, assessor, kept, settings, how)
+    manifest: dict[str, Any] = {"identity": identity_of(suite, assessor, kept.model, judge=hearing.identity)}
+    if warning := hearing.court.partial_to(kept.model) if hearing.court else "":
         manifest["warnings"] = [warning]
-    with RunFolder.create(out, {**manifest, "settings": settings.record(), "scored": True}) as folder:
-        against = Path(settings.against) if settings.against else None
-        assessor = heard(assessor, kept.answers, folder.path, court, against=against, known=kept.statements)
-        finish(folder, suite, assessor.assess(kept.answers))
+    against = str(hearing.against) if hearing.against else None
+    manifest["settings"] = replace(settings, against=against).record()
+    with RunFolder.create(out, {**manifest, "scored": True}) as folder:
+        finish(folder, suite, heard(assessor, kept.answers, folder.path, hearing).assess(kept.answers))
     return out
+
+
+def _hearing(suite: Suite, assessor: Assessor, kept: _Kept, settings: RunSettings, how: Rescoring) -> Hearing:
+    """Return who judges: the judge that is asked for, else what one has said of these answers before."""
+    judge = judge_of(assessor)
+    if how.against and not how.judge:
+        raise SuiteError("--against RUN2 goes with --judge MODEL")
+    against = settings.against if how.against or (judge and judge.mode == "pairwise") else None
+    court = court_of(how.judge, against, {})
+    if court:
+        check_court(assessor, court, suite)
+    identity = court.identity if court else kept.judge if judge else NO_JUDGE
+    return Hearing(court, identity, Path(against) if against else None, kept.statements)
 
 
 def _settings_of_run(run: Run, how: Rescoring) -> RunSettings:

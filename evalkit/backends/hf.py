@@ -89,6 +89,12 @@ class HfBackend:
         return [*self._remarks, *([TAINTED] if changed else [])]
 
     @property
+    def special(self) -> Sequence[str]:
+        """Return the texts that the tokenizer takes for more than text: ends of turns and the like."""
+        added = (str(token) for token in getattr(self.tokenizer, "added_tokens_decoder", {}).values())
+        return sorted({*self.tokenizer.all_special_tokens, *added})
+
+    @property
     def trained_prompt(self) -> Mapping[str, Any]:
         """Return what prompt the checkpoint was trained with, as far as it says so."""
         return self.checkpoint.trained_prompt()

@@ -8,9 +8,9 @@ import click
 
 from evalkit.agreement import trust_of
 from evalkit.commands.options import colored, emit
-from evalkit.court import opponent_of, read_judgements
+from evalkit.court import read_judgements
 from evalkit.errors import EvalkitError
-from evalkit.labels import FILE, Label, Preference, labels_of_file, read_labels, read_preferences
+from evalkit.labels import FILE, Given, labels_of_file, read_labels, read_preferences
 from evalkit.record import read_run
 from evalkit.report import trust as shown
 
@@ -39,15 +39,12 @@ def judge_report(run: str, files: tuple[str, ...], form: str, output: str | None
     Labels are those of `evalkit review RUN`, and those of --labels.
     """
     found = read_run(run)
-    given = [*read_labels(run), *read_preferences(run)]
+    given: list[Given] = [*read_labels(run), *read_preferences(run)]
     for file in files:
         given += labels_of_file(Path(file), found)
     if not given:
         raise EvalkitError(f"{run}: no label ({FILE}); `evalkit review {run}` makes some, or give --labels FILE")
-    labels = [label for label in given if isinstance(label, Label)]
-    against = opponent_of(found)
-    preferences = [choice for choice in given if isinstance(choice, Preference) and choice.other in ("", against)]
-    trust = trust_of(found, labels, preferences, read_judgements(run))
+    trust = trust_of(found, given, read_judgements(run))
     if form == "terminal":
         emit(shown.terminal(trust, color=colored() and output is None), output)
     else:

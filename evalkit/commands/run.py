@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from evalkit import flow
 from evalkit.commands.options import assessing, colored, emit, overrides_of
+from evalkit.court import unjudged
 from evalkit.errors import EvalkitError, Stopped
 from evalkit.record import new_run_id, read_run, salvage
 from evalkit.report import terminal
@@ -89,6 +90,7 @@ def _show(run: Run, folder: Path) -> int:
     """Print a run's report and where it is; return 4 where more requests failed than the run tolerates."""
     emit(terminal.render(run, color=colored()), None)
     failed = [row.response.error for row in run.rows if row.response.error]
+    failed += unjudged(folder)
     limit = float(run.manifest["settings"]["max_errors"])
     too_many = len(failed) > (limit * len(run.rows) if 0 < limit < 1 else limit)
     if too_many:

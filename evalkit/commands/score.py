@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
 import click
 
 from evalkit.commands.options import assessing, colored, emit, overrides_of
-from evalkit.errors import EvalkitError
+from evalkit.court import unjudged
+from evalkit.errors import EvalkitError, Stopped
 from evalkit.record import new_run_id, read_run
 from evalkit.report import terminal
+from evalkit.report.visible import one_line
 from evalkit.score import Rescoring, score_answers, score_run
 
 
@@ -33,3 +36,8 @@ def score(run: str | None, answers: str | None, out: str | None, **given: Any) -
     folder = score_answers(Path(answers), how, place) if answers is not None else score_run(str(run), how, place)
     emit(terminal.render(read_run(folder), color=colored()), None)
     click.echo(f"run: {folder}")
+    if failed := unjudged(folder):
+        raise Stopped(
+            f"{len(failed)} requests to the judge failed, the first: {one_line(failed[0], 200)}; "
+            f"`evalkit score {shlex.quote(str(folder))} --judge {shlex.quote(str(how.judge))}` asks them again"
+        )

@@ -20,8 +20,8 @@ RATES = ("scorer", "TPR, %", "TNR, %", "length", "cut")
 LEGEND = (
     "TPR, TNR: share of what people call right (wrong) that the scorer calls so; AUC: how often a right answer scores "
     "above a wrong one; length: rank correlation of score and length of the answer at equal label; cut: score from "
-    "which an answer counts as right, for each half of the questions found on the other half; in brackets the ends of "
-    "the 95 % interval"
+    "which an answer counts as right, best on all answers; in counting, each half of the questions goes by the cut of "
+    "the other half; in brackets the ends of the 95 % interval, in which answers to one question count as one"
 )
 
 
@@ -53,6 +53,8 @@ def as_json(trust: Trust) -> str:
     content = asdict(trust)
     for found, record in zip(trust.scorers, content["scorers"], strict=True):
         record["trust"] = found.trust
+    if trust.pairs:
+        content["pairs"]["trust"] = trust.pairs.trust
     return json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
 
@@ -67,6 +69,9 @@ def _sentences(trust: Trust) -> list[str]:
     people += f", {trust.disputed} more disputed or unsure and left out" if trust.disputed else ""
     alpha = f"; alpha between them {_signed(trust.alpha)}" if trust.alpha else ""
     lines.append(f"{people}{alpha}.")
+    if trust.left_out:
+        left_out = count(trust.left_out, "choice")
+        lines.append(f"{left_out} left out: no judge of pairs has held this run against the same other run.")
     unscored = [f"{found.scorer} {found.unscored}" for found in trust.scorers if found.unscored]
     lines += [f"Labelled answers without a score: {', '.join(unscored)}."] if unscored else []
     return lines + (_consistency(trust.consistency) if trust.consistency else [])
@@ -77,6 +82,8 @@ def _advice(trust: Trust) -> str:
     if not known:
         if trust.pairs:
             return f"{trust.suite}: the judge of pairs is {trust.pairs.trust}."
+        if not trust.labelled:
+            return f"{trust.suite}: no label of an answer, so no scorer can be held against people."
         return f"{trust.suite}: people call all answers right, or all wrong; no scorer can be held against that."
     best = known[0]
     assert best.kappa

@@ -86,6 +86,21 @@ class Judgement:
     error: str = ""
     """Why it could not be asked; empty where it was."""
 
+    def check(self, known: Sequence[str]) -> None:
+        """Refuse what no judge can have said.
+
+        Raises:
+            ValueError: the verdict is not among the known ones, or the probabilities are none of theirs.
+        """
+        shares = self.probabilities
+        numbers = all(type(share) in (int, float) and 0 <= share <= 1 for share in shares)
+        if self.verdict is not None and self.verdict not in known:
+            raise ValueError(f"verdict {self.verdict!r}")
+        if shares and not (numbers and len(shares) == len(known) and abs(sum(shares) - 1) < 1e-3):
+            raise ValueError(f"probabilities {shares!r}")
+        if not isinstance(self.reason, str) or not isinstance(self.error, str):
+            raise ValueError("reason and error are texts")
+
     def value(self, mode: Mode) -> float | None:
         """Return the expected value, 0..1: P(yes), the mean level, or P(A is better); None where it said nothing."""
         if self.verdict is None:
@@ -115,7 +130,7 @@ class Judge:
     verdict_by: Literal["auto", "probabilities", "reply"] = "auto"
     """`auto`: by the probabilities of the verdicts where the judge gives them, else by its written reply."""
     repeats: int = 1
-    """How often each case is asked; the score is the mean."""
+    """How often each case is asked; the score is the mean. At temperature 0, only the order of the verdicts differs."""
     tries: int = 3
     """How often a reply that cannot be read is asked for, in all."""
     max_chars: int = 8_000
@@ -170,6 +185,7 @@ class Judge:
 
     def cases(self, example: Example, response: Response, other: str | None = None) -> tuple[Case, ...]:
         """Return what is to be asked of one answer: for each repetition one case, in `pairwise` one for each order."""
+        other = other if self.mode == "pairwise" else None
         if self.decided(example, response, other) is not None:
             return ()
         shown = [(response.text,)] if other is None else [(response.text, other), (other, response.text)]
@@ -197,11 +213,13 @@ class Heard:
         said = tuple(self.judgements.values())
         failed = sum(bool(judgement.error) for judgement in said)
         unparsed = sum(judgement.verdict is None for judgement in said) - failed
-        return f"judge: {len(said)} cases asked, {unparsed} unparsed, {failed} failed" if said else ""
+        lean = "; their answers are left out of the mean, which leans towards what rules decide"
+        counts = f"judge: {len(said)} cases asked, {unparsed} unparsed, {failed} failed"
+        return f"{counts}{lean if failed or unparsed else ''}" if said else ""
 
     def __call__(self, example: Example, response: Response) -> Score:
         """Return what the judge said of one answer."""
-        other = self.others.get(example.id)
+        other = self.others.get(example.id) if self.judge.mode == "pairwise" else None
         decided = self.judge.decided(example, response, other)
         if decided is not None:
             return decided
@@ -234,8 +252,8 @@ def _pairwise(said: Sequence[Judgement]) -> Score:
         won = (first.verdict == "A", second.verdict == "B")
         points.append(fmean(won))
         expected.append(((first.value("pairwise") or 0.0) + 1 - (second.value("pairwise") or 0.0)) / 2)
-    outcome = {1.0: "better in both orders", 0.0: "worse in both orders"}
-    why = outcome.get(fmean(points), "tie: the two orders disagree" if len(points) == 1 else "repetitions disagree")
+    outcome = {1.0: "better in both orders", 0.0: "worse in both orders", 0.5: "tie: the two orders disagree"}
+    why = outcome[points[0]] if len(set(points)) == 1 else "repetitions disagree"
     return Score("judge", fmean(points), why=f"{why}; expected {fmean(expected):.2f}{_reason(said)}")
 
 

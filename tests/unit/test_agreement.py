@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from dataclasses import replace
 
 import krippendorff
 import numpy as np
@@ -14,14 +15,24 @@ from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
 from evalkit import agreement
-from evalkit.agreement import agreement_of, alpha_of, consistency_of, pairs_of, trust_of
+from evalkit.agreement import _Units, alpha_of, consistency_of, trust_of
 from evalkit.analyze import Estimate
 from evalkit.cli import call
 from evalkit.court import Statement
 from evalkit.labels import Label, Preference, labels_of_file, run_key
 from evalkit.record import read_run
+from evalkit.report import trust
 from evalkit.scorers.judge import Judgement
+from evalkit.stats import wilson
 from evalkit.types import Example, Response, Row, Score
+
+
+def agreement_of(name, rows, truth):
+    return agreement.agreement_of(name, _Units(rows), truth)
+
+
+def pairs_of(rows, preferences):
+    return agreement.pairs_of(_Units(rows), preferences)
 
 
 def row(name: str, value: float | None, text: str = "an answer", scorer: str = "s") -> Row:
@@ -162,16 +173,65 @@ def test_labellers_agree_as_krippendorff_says():
     assert alpha_of({("q", 0): {"kim": True, "lee": True}}) is None
 
 
+def test_two_agreements_are_no_certainty():
+    both = {("q0", 0): {"kim": True, "lee": True}, ("q1", 0): {"kim": False, "lee": False}}
+    found = alpha_of(both)
+    assert found.value == 1.0
+    assert found.low < 0.3
+
+
+@pytest.mark.parametrize(("right", "wrong", "low"), [(500, 500, 0.994), (3, 500, 0.0)])
+def test_a_perfect_area_is_as_sure_as_the_rarer_label_allows(right, wrong, low):
+    found = agreement._auc(np.full(right, 0.9), np.full(wrong, 0.1))
+    assert (found.value, found.low, found.high) == (1.0, pytest.approx(low), 1.0)
+
+
+def test_trials_of_a_question_count_as_one():
+    human = [True] * 25 + [False] * 25
+    said = [1.0] * 20 + [0.0] * 5 + [1.0] * 10 + [0.0] * 15
+    once = agreement_of("s", rows_of(said), truth_of(human))
+    keys = [(f"q{n}", trial) for n in range(50) for trial in range(10)]
+    rows = {(name, trial): replace(row(name, said[int(name[1:])]), trial=trial) for name, trial in keys}
+    often = agreement_of("s", rows, {(name, trial): human[int(name[1:])] for name, trial in keys})
+    assert often.n == 500
+    for figure in ("share", "kappa", "tpr", "tnr", "auc"):
+        one, other = getattr(once, figure), getattr(often, figure)
+        assert (other.value, other.low, other.high) == pytest.approx((one.value, one.low, one.high), abs=0.02)
+
+
+def test_questions_of_a_cluster_count_as_one():
+    rows = {
+        (f"q{n}", 0): replace(row(f"q{n}", 1.0), example=Example(f"q{n}", "?", meta={"source": n // 10}))
+        for n in range(100)
+    }
+    truth = {key: True for key in rows}
+    alone = agreement.agreement_of("s", _Units(rows), truth)
+    clustered = agreement.agreement_of("s", _Units(rows, "source"), truth)
+    assert alone.share.low == pytest.approx(wilson(100, 100)[0])
+    assert clustered.share.low == pytest.approx(wilson(10, 10)[0])
+
+
 def test_disputed_and_unsure_answers_are_left_out(make_run):
     rows = [row(f"q{n}", 1.0) for n in range(4)]
     labels = [label("q0", "correct"), label("q1", "wrong"), label("q2", "correct"), label("q2", "wrong", "lee")]
     found = trust_of(make_run(rows), [*labels, label("q3", "unsure")])
     assert (found.labelled, found.disputed, found.labellers) == (2, 2, 2)
     assert found.scorers[0].n == 2
+    noted = Label("q0", 0, "s", "ann", "r", "d", None, note="see the manual")
+    assert trust_of(make_run(rows), [*labels, noted]).labellers == 2
+
+
+def test_choices_that_no_judge_made_are_left_out_and_told(make_run):
+    found = trust_of(make_run([row("q0", 1.0)]), [preference("q0", "run")])
+    assert (found.labelled, found.left_out, found.pairs) == (0, 1, None)
+    text = trust.terminal(found)
+    assert "no label of an answer, so no scorer can be held against people." in text
+    assert "1 choice left out: no judge of pairs has held this run against the same other run." in text
 
 
 def stated(group: str, verdict: str | None, order: int = 0, repeat: int = 0) -> Statement:
-    return Statement("by", f"{group}{order}{repeat}", "q", group, order, repeat, Judgement(verdict))
+    mode = "pairwise" if verdict in ("A", "B") else "correct"
+    return Statement("by", f"{group}{order}{repeat}", mode, "q", group, order, repeat, Judgement(verdict))
 
 
 def test_a_judge_that_prefers_a_place_is_found_out():
@@ -245,7 +305,7 @@ def test_labels_that_are_not_of_the_run_are_refused_by_line(run_at, write_jsonl,
         f"evalkit: {path}: line 1: the run has no answer to 'q99', trial 0; give the labels of this run; "
         "line 2: judges another answer to 'q1' than this run's; "
         "line 3: expected one of correct, verdict and better; line 4: correct = 'yes': expected true or false; "
-        "line 5: 'right' is none of None, correct, wrong, unsure; line 6: unknown key 'corect'; "
+        "line 5: 'right' is none of correct, wrong, unsure; line 6: unknown key 'corect'; "
         "did you mean 'correct'?\n"
     )
 
@@ -274,8 +334,9 @@ def test_the_report_of_a_terminal(run_at, labelled, capsys):
         "\n"
         "TPR, TNR: share of what people call right (wrong) that the scorer calls so; AUC: how often a right\n"
         "answer scores above a wrong one; length: rank correlation of score and length of the answer at equal\n"
-        "label; cut: score from which an answer counts as right, for each half of the questions found on the\n"
-        "other half; in brackets the ends of the 95 % interval\n"
+        "label; cut: score from which an answer counts as right, best on all answers; in counting, each half\n"
+        "of the questions goes by the cut of the other half; in brackets the ends of the 95 % interval, in\n"
+        "which answers to one question count as one\n"
         "match: substantial: may gate.\n"
         "40 answers labelled by 1 person.\n"
     )

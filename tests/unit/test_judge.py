@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalkit import court, flow
+from evalkit import brief, court, flow
 from evalkit.backends import cut
 from evalkit.backends.scripted import ScriptedBackend
 from evalkit.brief import judgement_of, prompt_digest, request_of_case
 from evalkit.cli import call
 from evalkit.compare import compare_runs
-from evalkit.court import Statement, read_judgements
+from evalkit.court import read_judgements
 from evalkit.errors import ModelError, NotComparable, RunError, Stopped, SuiteError
-from evalkit.record import read_run
-from evalkit.scorers.judge import Case, Judge, Judgement
+from evalkit.journal import Journal
+from evalkit.record import read_run, salvage
+from evalkit.scorers.judge import VERDICTS, Case, Judge
 from evalkit.settings import RunSettings
 from evalkit.types import Example, Request, Response
 
@@ -81,21 +83,26 @@ class Weigher(Writer):
             yield Response(choice_logprobs=tuple(math.log(shares[choice]) for choice in request.choices))
 
 
-def score_by(judge: Judge, backend, folder: Path, answer: Response = WRONG, others=None, example: Example = EXAMPLE):
+def asked_of(judge: Judge, backend, answers, others=None):
+    """Ask a backend about answers and return digest -> what it said."""
+    cases = court.cases_of(judge, answers, others or {})
+    found = court._ask(court.Court(backend), judge, cases, set(cases), None)
+    return {case.digest: said for batch in found for case, said in batch}
+
+
+def score_by(judge: Judge, backend, answer: Response = WRONG, others=None, example: Example = EXAMPLE):
     """Judge one answer with a backend and return its score."""
-    cases = court.cases_of(judge, [(example, 0, answer)], others or {})
-    said = court._hear(court.Court(backend), judge, cases, folder, {}, None)
-    return judge.heard({line.case: line.judgement for line in said}, others)(example, answer)
+    return judge.heard(asked_of(judge, backend, [(example, 0, answer)], others), others)(example, answer)
 
 
-def test_the_probability_of_yes_is_the_score(tmp_path):
-    score = score_by(Judge(), Weigher(lambda prompt: {"yes": 0.3, "no": 0.1}), tmp_path)
+def test_the_probability_of_yes_is_the_score():
+    score = score_by(Judge(), Weigher(lambda prompt: {"yes": 0.3, "no": 0.1}))
     assert (score.value, score.why) == (0.75, "yes (0.75)")
 
 
-def test_the_mean_level_of_a_rubric_is_the_score(tmp_path):
+def test_the_mean_level_of_a_rubric_is_the_score():
     shares = dict(zip("12345", (0.1, 0.1, 0.2, 0.2, 0.4), strict=True))  # mean 3.7
-    score = score_by(RUBRIC, Weigher(lambda prompt: shares), tmp_path)
+    score = score_by(RUBRIC, Weigher(lambda prompt: shares))
     assert score.value == pytest.approx((3.7 - 1) / 4)
     assert score.why == "level 5 (0.40)"
 
@@ -108,10 +115,10 @@ def test_the_mean_level_of_a_rubric_is_the_score(tmp_path):
         ({"A": 0.8, "B": 0.2}, {"A": 0.8, "B": 0.2}, 0.5, "tie: the two orders disagree; expected 0.50"),
     ],
 )
-def test_a_pair_counts_where_both_orders_agree(tmp_path, first, second, value, why):
+def test_a_pair_counts_where_both_orders_agree(first, second, value, why):
     judge = Judge("pairwise")
     backend = Weigher(lambda p: first if p.index("port 80") < p.index("port 5432") else second)
-    score = score_by(judge, backend, tmp_path, others={"q": "Use port 5432."})
+    score = score_by(judge, backend, others={"q": "Use port 5432."})
     assert (score.value, score.why) == (value, why)
 
 
@@ -143,22 +150,22 @@ def test_always_asks_about_what_rules_call_right():
     assert Judge().cases(EXAMPLE, Response("5432")) == ()
 
 
-def test_a_repetition_names_the_verdicts_in_the_other_order_and_counts_in_the_mean(tmp_path):
+def test_a_repetition_names_the_verdicts_in_the_other_order_and_counts_in_the_mean():
     backend = Weigher(
         lambda p: {"yes": 0.8, "no": 0.2} if p.index('"yes"') < p.index('"no"') else {"yes": 0.4, "no": 0.6}
     )
-    score = score_by(Judge(repeats=2), backend, tmp_path)
+    score = score_by(Judge(repeats=2), backend)
     assert score.value == pytest.approx(0.6)
     assert score.why == "yes (0.80), no (0.60)"
 
 
-def test_a_written_verdict_counts_with_its_reason(tmp_path):
-    score = score_by(Judge(), Writer(lambda prompt: reply("no", prompt, "80 is\nnot 5432.")), tmp_path)
+def test_a_written_verdict_counts_with_its_reason():
+    score = score_by(Judge(), Writer(lambda prompt: reply("no", prompt, "80 is\nnot 5432.")))
     assert (score.value, score.why) == (0.0, "no: 80 is not 5432.")
 
 
-def test_a_level_may_be_written_as_a_number(tmp_path):
-    assert score_by(RUBRIC, Writer(lambda prompt: reply(4, prompt)), tmp_path).value == 0.75
+def test_a_level_may_be_written_as_a_number():
+    assert score_by(RUBRIC, Writer(lambda prompt: reply(4, prompt))).value == 0.75
 
 
 READ = {
@@ -189,22 +196,22 @@ UNREAD = {
 
 
 @pytest.mark.parametrize("said", READ.values(), ids=READ)
-def test_a_reply_is_read(tmp_path, said):
-    assert score_by(Judge(), Writer(said), tmp_path).value == 1.0
+def test_a_reply_is_read(said):
+    assert score_by(Judge(), Writer(said)).value == 1.0
 
 
 @pytest.mark.parametrize("said", UNREAD.values(), ids=UNREAD)
-def test_any_other_reply_is_asked_for_again_and_then_unparsed(tmp_path, said):
+def test_any_other_reply_is_asked_for_again_and_then_unparsed(said):
     backend = Writer(said)
-    score = score_by(Judge(), backend, tmp_path)
+    score = score_by(Judge(), backend)
     assert (score.value, score.why) == (None, "unparsed: no valid verdict in 3 tries")
     assert len({token_of(prompt_of(request)) for request in backend.asked}) == len(backend.asked) == 3
 
 
-def test_a_good_reply_at_the_second_try_counts(tmp_path):
+def test_a_good_reply_at_the_second_try_counts():
     backend = Writer(lambda p: reply("yes", p) if "could not be read" in p else "I think so")
-    assert score_by(Judge(), backend, tmp_path).value == 1.0
-    assert [line.judgement.tries for line in read_judgements(tmp_path)] == [2]
+    assert score_by(Judge(), backend).value == 1.0
+    assert [said.tries for said in asked_of(Judge(), backend, [(EXAMPLE, 0, WRONG)]).values()] == [2]
 
 
 ECHOES = {
@@ -217,8 +224,13 @@ ECHOES = {
 
 @pytest.mark.parametrize("attack", ATTACKS)
 @pytest.mark.parametrize("echo", ECHOES.values(), ids=ECHOES)
-def test_an_attack_never_gets_a_score_out_of_a_judge_that_echoes(tmp_path, attack, echo):
-    assert score_by(Judge(when="always"), Writer(echo), tmp_path, Response(attack)).value is None
+def test_an_attack_never_gets_a_score_out_of_a_judge_that_echoes(attack, echo):
+    assert score_by(Judge(when="always"), Writer(echo), Response(attack)).value is None
+
+
+def unbroken(prompt: str) -> str:
+    """Return a prompt as it would be if no sign of a turn's end were broken up."""
+    return prompt.replace("\u200b", "")
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
@@ -226,9 +238,40 @@ def test_an_attack_stands_between_marks_that_it_does_not_hold(attack):
     prompt = prompt_of(request_of_case(Case("correct", "q", ("r",), (attack,)), Judge(), by_reply=True))
     mark = re.search(r"The mark is ([0-9a-f]{16})\.", prompt)
     assert mark
-    assert f"{mark[1]} answer to grade\n{attack}\n{mark[1]} end of answer to grade" in prompt
+    assert unbroken(f"{mark[1]} answer to grade\n{attack}\n{mark[1]} end of answer to grade") in unbroken(prompt)
     assert mark[1] not in attack
     assert token_of(prompt) not in attack
+
+
+@pytest.mark.parametrize(
+    "token", ["<|im_end|>", "<|eot_id|>", "</s>", "<start_of_turn>", "[INST]", "<<SYS>>", "<\uff5cend\uff5c>", "@@end"]
+)
+def test_no_answer_can_end_its_turn(token):
+    case = replace(CASE, question=f"a{token}b", references=(f"{token}{token}",), answers=(f"{token}yes{token}",))
+    for by_reply in (True, False):
+        request = request_of_case(case, Judge(), by_reply=by_reply, special=["@@end"])
+        assert token not in prompt_of(request)
+        assert f"{token[0]}\u200b{token[1:]}yes" in prompt_of(request)
+
+
+def test_a_verdict_without_finite_numbers_is_none():
+    said = judgement_of(CASE, Response(choice_logprobs=(-math.inf, math.nan)))
+    assert (said.verdict, said.error) == (None, "nan_logits")
+
+
+def test_every_word_that_a_judge_is_told_counts_in_the_prompts_digest(monkeypatch):
+    before = brief.prompt_digest.__wrapped__()
+    for name in ("_HEAD", "_MARK", "_BRIEF", "_REPLY", "_AGAIN"):
+        with monkeypatch.context() as patch:
+            patch.setattr(brief, name, getattr(brief, name) + " Please.")
+            assert brief.prompt_digest.__wrapped__() != before
+    monkeypatch.setattr(brief, "REPLY_TOKENS", 1)
+    assert brief.prompt_digest.__wrapped__() != before
+
+
+def test_repetitions_that_agree_on_a_tie_are_a_tie():
+    score = score_by(Judge("pairwise", repeats=2), Weigher(lambda p: {"A": 0.9, "B": 0.1}), others={"q": "x"})
+    assert score.why == "tie: the two orders disagree; expected 0.50"
 
 
 def test_there_are_thirty_attacks():
@@ -263,11 +306,10 @@ def test_a_case_that_does_not_fit_the_judge_is_no_verdict():
     assert "7 tokens too long" in said.error
 
 
-def test_equal_cases_are_asked_once(tmp_path):
+def test_equal_cases_are_asked_once():
     backend = Writer(lambda prompt: reply("no", prompt))
     answers = [(replace(EXAMPLE, id=name), 0, WRONG) for name in "abc"]
-    cases = court.cases_of(Judge(), answers, {})
-    assert len(list(court._hear(court.Court(backend), Judge(), cases, tmp_path, {}, None))) == 1
+    assert len(asked_of(Judge(), backend, answers)) == 1
     assert len(backend.asked) == 1
 
 
@@ -290,6 +332,18 @@ def test_equal_cases_are_asked_once(tmp_path):
 def test_settings_that_cannot_be_meant_are_refused(settings, message):
     with pytest.raises(SuiteError, match=re.escape(message)):
         Judge(**settings)
+
+
+def test_the_page_names_every_setting_with_its_default_and_every_mode():
+    page = (Path(__file__).parents[2] / "docs" / "judge.md").read_text(encoding="utf-8")
+    for setting in fields(Judge):
+        assert f"`{setting.name}`" in page
+        told = {str: "`{}`", tuple: "none"}.get(type(setting.default), "{:g}").format(setting.default)
+        rows = [line.split("|") for line in page.splitlines() if line.startswith("| `")]
+        assert [row[2].strip() for row in rows if f"`{setting.name}`" in row[1]] == [told]
+    for mode, verdicts in VERDICTS.items():
+        assert f"| `{mode}` |" in page
+        assert all(f"`{verdict}`" in page for verdict in verdicts[:1] + verdicts[-1:])
 
 
 # ---- in a run
@@ -328,7 +382,7 @@ def test_a_run_with_a_judge_has_its_score_and_says_who_judged(judge, settings, t
     assert len(identity["judge"]) == 16
     assert identity["judge_prompt"] == prompt_digest()
     assert identity["judge.model_digest"] == "weigher"
-    assert {line.by for line in read_judgements(folder)} == {f"{identity['judge']}/{prompt_digest()}"}
+    assert {line.by for line in read_judgements(folder)} == {court.by_of(identity, Judge())}
 
 
 @pytest.mark.parametrize("after", range(1, 7))
@@ -367,16 +421,43 @@ def test_a_judge_that_refuses_stops_the_run_and_keeps_the_answers(judge, setting
     assert len(read_run(flow.resume(tmp_path / "run")[0]).rows) == 10
 
 
-def test_a_judgement_that_failed_is_unscored_and_asked_for_again(settings, tmp_path, monkeypatch):
-    backend = Writer(lambda p: Response(finish="error", error="503"))
+@pytest.fixture
+def shaky(monkeypatch):
+    """Put a judge that writes its replies where `--judge` finds it; it fails for what holds `plum`."""
+    backend = Writer(lambda p: Response(finish="error", error="503") if "plum" in p else reply("no", p))
     monkeypatch.setattr(court, "load_backend", lambda model, options: backend)
+    return backend
+
+
+def test_a_judgement_that_failed_is_unscored_and_asked_for_again_alone(shaky, settings, tmp_path):
     (folder,) = flow.start(settings, out=tmp_path / "run")
     whys = {row.score("judge").why for row in read_run(folder).rows if row.score("judge").value is None}
     assert whys == {"not judged: 503"}
-    assert read_judgements(folder) == ()
-    backend.say = lambda p: reply("no", p)
+    lines = (folder / "judgements.jsonl").read_bytes()
+    shaky.asked.clear()
+    shaky.say = lambda p: reply("yes", p)
+    flow.resume(folder)
+    assert shaky.asked == []
     flow.resume(folder, retry_errors=True)
-    assert all(row.score("judge").value is not None for row in read_run(folder).rows)
+    assert len(shaky.asked) == 1
+    scores = [row.score("judge") for row in read_run(folder).rows]
+    assert [score.value for score in scores] == [1, 0, 1, 0, 0, 0, 0, 0, 1, 1]
+    assert (folder / "judgements.jsonl").read_bytes().startswith(lines)
+    assert len(read_judgements(folder)) == 7
+
+
+def test_a_judge_that_fails_stops_a_pipeline_as_failed_requests_do(shaky, settings, tmp_path, capsys):
+    model, suite = settings.model, settings.suites[0]
+    run = ["run", "--model", model, "--suite", suite, "--taggers", "none", "--judge", "any"]
+    assert call([*run, "--out", str(tmp_path / "run")]) == 4
+    assert "1 of 10 requests failed (--max-errors 0), the first: 503" in capsys.readouterr().err
+    assert call([*run, "--max-errors", "1", "--out", str(tmp_path / "borne")]) == 0
+    capsys.readouterr()
+    again = ["score", str(tmp_path / "run"), "--judge", "any", "--out", str(tmp_path / "again")]
+    assert call(again) == 4
+    assert "1 requests to the judge failed, the first: 503; `evalkit score" in capsys.readouterr().err
+    note = read_run(tmp_path / "again").summary["notes"][0]
+    assert note.startswith("judge: 7 cases asked, 0 unparsed, 1 failed; their answers are left out of the mean")
 
 
 def test_a_judge_that_is_the_model_under_test_is_told(settings, tmp_path, monkeypatch):
@@ -407,10 +488,22 @@ def test_runs_of_different_judges_are_not_compared(judge, settings, tmp_path):
 def test_scoring_anew_keeps_what_the_judge_said_and_asks_nobody(judge, settings, tmp_path, monkeypatch):
     (folder,) = flow.start(settings, out=tmp_path / "run")
     monkeypatch.setattr(court, "load_backend", None)
-    assert call(["score", str(folder), "--out", str(tmp_path / "again")]) == 0
-    again, run = read_run(tmp_path / "again"), read_run(folder)
-    assert [row.score("judge") for row in again.rows] == [row.score("judge") for row in run.rows]
-    compare_runs(run, again)
+    run, before = read_run(folder), folder
+    for name in ("second", "third"):
+        assert call(["score", str(before), "--out", str(tmp_path / name)]) == 0
+        before = tmp_path / name
+        again = read_run(before)
+        assert [row.score("judge") for row in again.rows] == [row.score("judge") for row in run.rows]
+        assert read_judgements(before) == read_judgements(folder)
+        compare_runs(run, again)
+
+
+def test_what_was_said_under_other_settings_is_asked_for_again(judge, settings, tmp_path):
+    (folder,) = flow.start(settings, out=tmp_path / "run")
+    judge.asked.clear()
+    short = ["--judge", "any", "--set", "scorer.judge.max_chars=100"]
+    assert call(["score", str(folder), *short, "--out", str(tmp_path / "short")]) == 0
+    assert len(judge.asked) == 7
 
 
 def test_kept_answers_are_judged_without_their_model(judge, settings, tmp_path, capsys):
@@ -425,15 +518,71 @@ def test_kept_answers_are_judged_without_their_model(judge, settings, tmp_path, 
     assert len(read_judgements(tmp_path / "fourth")) == len(read_judgements(tmp_path / "third"))
 
 
-def test_a_pair_is_held_against_the_other_run(judge, settings, tmp_path, capsys):
-    (folder,) = flow.start(replace(settings, judge=None), out=tmp_path / "base")
-    judge.say = lambda p: {"A": 0.9, "B": 0.1}
-    pairwise = ["--set", "scorer.judge.mode=pairwise", "--judge", "any"]
-    out = ["--out", str(tmp_path / "pairs")]
-    assert call(["score", str(folder), *pairwise, "--against", str(folder), *out]) == 0
-    assert {row.score("judge").value for row in read_run(tmp_path / "pairs").rows} == {0.5}
-    assert call(["score", str(folder), *pairwise, "--out", str(tmp_path / "none")]) == 2
-    assert "--against RUN2 goes with the judge's mode pairwise alone" in capsys.readouterr().err
+@pytest.fixture
+def pair(judge, settings, suite_at, script, tmp_path):
+    """Return two runs of one suite whose answers differ, and a judge that prefers what says `right`."""
+    judge.say = lambda p: {"A": 0.9, "B": 0.1} if "right" in p.split("answer B")[0] else {"A": 0.2, "B": 0.8}
+    other = script([{"id": f"q{n}", "answer": f"other {n}"} for n in range(10)], "other.jsonl")
+    own = replace(settings, judge=None)
+    (one,) = flow.start(own, out=tmp_path / "one")
+    (two,) = flow.start(replace(own, model=other), out=tmp_path / "two")
+    return one, two
+
+
+PAIRWISE = ("--set", "scorer.judge.mode=pairwise", "--judge", "any")
+
+
+def test_a_pair_is_held_against_the_other_run(judge, pair, tmp_path):
+    one, two = pair
+    assert call(["score", str(one), *PAIRWISE, "--against", str(two), "--out", str(tmp_path / "pairs")]) == 0
+    run = read_run(tmp_path / "pairs")
+    won = {row.example.id for row in run.rows if row.score("judge").value == 1.0}
+    assert won == {"q1", "q2", "q3"}  # those that say `right`, in both orders
+    assert {row.score("judge").value for row in run.rows} == {1.0, 0.5}
+    assert run.manifest["identity"]["judge_against"] == read_run(two).manifest["made"]
+    assert len(judge.asked) == 20
+    assert [(line.order, line.repeat) for line in read_judgements(tmp_path / "pairs")[:2]] == [(0, 0), (1, 0)]
+
+
+def test_a_pairwise_run_is_scored_anew_in_the_same_and_in_another_mode(judge, pair, tmp_path):
+    one, two = pair
+    assert call(["score", str(one), *PAIRWISE, "--against", str(two), "--out", str(tmp_path / "pairs")]) == 0
+    again = ["score", str(tmp_path / "pairs"), "--judge", "any"]
+    asked = len(judge.asked)
+    assert call([*again, "--out", str(tmp_path / "same")]) == 0
+    assert len(judge.asked) == asked
+    judge.say = lambda p: {"yes": 0.9, "no": 0.1}
+    assert call([*again, "--set", "scorer.judge.mode=correct", "--out", str(tmp_path / "correct")]) == 0
+    assert read_run(tmp_path / "correct").manifest["settings"]["against"] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (PAIRWISE, "the judge's mode pairwise needs --against RUN2, the run to hold it against"),
+        (("--judge", "any", "--against", "RUN"), "--against RUN2 goes with --set scorer.judge.mode=pairwise; the mode"),
+        (("--against", "RUN"), "--against RUN2 goes with --judge MODEL"),
+        ((*PAIRWISE, "--against", "OTHER"), "is another question there; give a run of the same suite"),
+    ],
+)
+def test_what_cannot_be_held_against_each_other_is_refused(
+    pair, suite_at, script, tmp_path, capsys, write_jsonl, options, message
+):
+    one, _ = pair
+    folder = suite_at("elsewhere")
+    write_jsonl(folder / "examples.jsonl", [{"id": "q0", "input": "What else?", "target": "a0"}])
+    (other,) = flow.start(RunSettings(model=script(name="else.jsonl"), suites=(str(folder),)), out=tmp_path / "else")
+    given = [{"RUN": str(one), "OTHER": str(other)}.get(option, option) for option in options]
+    assert call(["score", str(one), *given, "--out", str(tmp_path / "new")]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_judge_that_cannot_judge_is_refused_before_anything_is_asked(shaky, settings, tmp_path):
+    weighed = replace(settings, overrides=('scorer.judge.verdict_by="probabilities"',))
+    with pytest.raises(SuiteError, match="verdict_by = 'probabilities', but this judge cannot choose answers"):
+        flow.start(weighed, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_damaged_judgement_is_refused(tmp_path, judge, settings):
@@ -445,15 +594,36 @@ def test_a_damaged_judgement_is_refused(tmp_path, judge, settings):
         read_judgements(folder)
 
 
-def test_statements_name_example_order_and_repetition(tmp_path):
-    judge = Judge("pairwise", repeats=2)
-    score_by(judge, Weigher(lambda p: {"A": 0.5, "B": 0.5}), tmp_path, others={"q": "x"})
-    lines = read_judgements(tmp_path)
-    assert [(line.id, line.order, line.repeat) for line in lines] == [
-        ("q", 0, 0),
-        ("q", 1, 0),
-        ("q", 0, 1),
-        ("q", 1, 1),
-    ]
-    assert isinstance(lines[0], Statement)
-    assert isinstance(lines[0].judgement, Judgement)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"probabilities": [0.5]},
+        {"probabilities": [0.9, 0.9]},
+        {"probabilities": ["a", "b"]},
+        {"probabilities": [True, False]},
+        {"verdict": "maybe"},
+        {"verdict": ["yes"]},
+        {"tries": "1"},
+        {"reason": None},
+    ],
+)
+def test_what_no_judge_can_have_said_is_refused(judge, settings, tmp_path, change):
+    (folder,) = flow.start(settings, out=tmp_path / "run")
+    record = asdict(read_judgements(folder)[0])
+    record["judgement"] |= change
+    journal = Journal(folder / "judgements.jsonl", 0, kind="judgement")
+    os.truncate(folder / "judgements.jsonl", 0)
+    journal.append([record])
+    journal.close()
+    with pytest.raises(RunError, match="a line is no judgement"):
+        read_judgements(folder)
+
+
+def test_what_was_said_goes_with_answers_that_were_saved_from_a_corrupt_journal(judge, settings, tmp_path):
+    (folder,) = flow.start(settings, out=tmp_path / "run")
+    path = folder / "journal.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:8], b"{}\n", *lines[9:]]))
+    judge.asked.clear()
+    flow.resume(salvage(folder))
+    assert judge.asked == []
