@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, fields, is_dataclass, replace
 from multiprocessing import get_all_start_methods, get_context
 from pathlib import Path
@@ -20,16 +20,17 @@ from evalkit.types import Answer, Corpus, Example, Kind, Response, Row, Score, S
 
 Plugin = TypeVar("Plugin", Scorer, Tagger)
 
-MANY, CHUNK = 2000, 200
-"""Answers from which several processes are worth their start, and answers handed to one at a time."""
+MANY, CHUNK, AHEAD = 2000, 200, 16
+"""Answers from which several processes are worth their start, answers handed to one at a time, and such chunks at most
+that wait for the one whose turn it is."""
 
 
 @dataclass(frozen=True)
 class Assessment:
     """What scorers and taggers say of a whole run."""
 
-    rows: tuple[Row, ...]
-    """A row per answer, in order."""
+    rows: Iterable[Row]
+    """A row per answer, in order, made while they are gone through; once."""
     references: Mapping[str, float] | None
     """Category -> share of the references that get it, the noise floor; None where there is no reference."""
     training: Mapping[str, float] | None
@@ -104,12 +105,19 @@ class Assessor:
             taggers=tuple(_prepared(tagger, corpus) for tagger in self.taggers),
         )
 
-    def _rows(self, answers: Sequence[Answer]) -> tuple[Row, ...]:
-        """Return a row per answer, in order; many answers are shared out over the cores."""
+    def _rows(self, answers: Sequence[Answer]) -> Iterator[Row]:
+        """Yield a row per answer, in order; many answers are shared out over the cores, a few chunks ahead."""
         if len(answers) < MANY or not self._parallel():
-            return tuple(self.row(*answer) for answer in answers)
+            yield from (self.row(*answer) for answer in answers)
+            return
+        ahead: deque[Future[list[Row]]] = deque()
         with ProcessPoolExecutor(mp_context=get_context("fork"), initializer=_take, initargs=(self,)) as pool:
-            return tuple(pool.map(_row_of, answers, chunksize=CHUNK))
+            for begin in range(0, len(answers), CHUNK):
+                ahead.append(pool.submit(_rows_of, answers[begin : begin + CHUNK]))
+                if len(ahead) > AHEAD:
+                    yield from ahead.popleft().result()
+            while ahead:
+                yield from ahead.popleft().result()
 
     def _parallel(self) -> bool:
         """Say whether other processes may help: never beside torch, whose threads do not survive a fork."""
@@ -122,7 +130,7 @@ class Assessor:
             return None
         rows = replace(self, scorers=())._prepared(answers)._rows(answers)
         counts = Counter(category for row in rows for category in {tag.category for tag in row.tags})
-        return {category: count / len(rows) for category, count in sorted(counts.items())}
+        return {category: count / len(answers) for category, count in sorted(counts.items())}
 
     def row(self, example: Example, trial: int, response: Response) -> Row:
         """Score and tag one answer; an error is neither right nor wrong and gets no tags."""
@@ -166,8 +174,8 @@ def _take(assessor: Assessor) -> None:
     _READY[:] = [assessor]
 
 
-def _row_of(answer: Answer) -> Row:
-    return _READY[0].row(*answer)
+def _rows_of(answers: Sequence[Answer]) -> list[Row]:
+    return [_READY[0].row(*answer) for answer in answers]
 
 
 def read_words(path: Path) -> frozenset[str]:

@@ -11,10 +11,11 @@ import os
 import secrets
 import shlex
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, overload
 
 from evalkit.codec import row_of, row_record
 from evalkit.errors import IdentityError, RunError, RunLocked, Stopped, Unfinished
@@ -58,6 +59,59 @@ def read_run(path: str | Path) -> Run:
     with collector_paused():
         rows = tuple(read_rows(folder, manifest.get("rows_sha256")))
     return Run(id=manifest["id"], manifest=manifest, rows=rows, summary=_read_summary(folder))
+
+
+def open_run(path: str | Path) -> Run:
+    """Return a finished run whose rows stay on disk: each is parsed when it is asked for, and none is kept.
+
+    What is wrong with a run is raised as `read_run` does; rows without a digest to hold them against are read at once.
+    """
+    folder = Path(path)
+    manifest = finished_manifest(folder)
+    rows = Rows.of(folder / "rows.jsonl", manifest.get("rows_sha256"))
+    if rows is None:
+        return read_run(path)
+    return Run(id=manifest["id"], manifest=manifest, rows=rows, summary=_read_summary(folder))
+
+
+class Rows(Sequence[Row]):
+    """The rows of a file that is whole, by the places of their lines."""
+
+    def __init__(self, path: Path, places: array[int]) -> None:
+        """Keep where each line starts, and where the last one ends."""
+        self._path, self._places = path, places
+
+    @classmethod
+    def of(cls, path: Path, sha256: str | None) -> Rows | None:
+        """Find the lines of a file; None where it cannot be read, or is not the one with this digest."""
+        places, digest = array("Q", [0]), hashlib.sha256()
+        try:
+            with path.open("rb") as file:
+                for line in file:
+                    digest.update(line)
+                    places.append(places[-1] + len(line))
+        except OSError:
+            return None
+        return cls(path, places) if digest.hexdigest() == sha256 else None
+
+    def __len__(self) -> int:
+        return len(self._places) - 1
+
+    def __iter__(self) -> Iterator[Row]:
+        with self._path.open("rb") as file:
+            yield from (row_of(parse_own(line.rstrip(b"\n"))) for line in file)
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Row]: ...
+    def __getitem__(self, index: int | slice) -> Row | Sequence[Row]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(len(self))[index]]
+        place = range(len(self))[index]
+        with self._path.open("rb") as file:
+            file.seek(self._places[place])
+            return row_of(parse_own(file.readline().rstrip(b"\n")))
 
 
 def finished_manifest(folder: Path) -> dict[str, Any]:
@@ -223,14 +277,14 @@ class RunFolder:
         with contextlib.suppress(OSError), (self.path / "telemetry.jsonl").open("a", encoding="utf-8") as file:
             file.write(dump(record) + "\n")
 
-    def finish(self, rows: Iterable[Row], summary: Mapping[str, Any]) -> None:
-        """Write rows.jsonl and summary.json whole, then mark the run as finished."""
+    def finish(self, rows: Iterable[Row], summary: Callable[[], Mapping[str, Any]]) -> None:
+        """Write rows.jsonl whole, then summary.json, which is asked for after the rows; mark the run as finished."""
         try:
             digest = hashlib.sha256()
             write_atomic(
                 self.path / "rows.jsonl", _hashed((dump(row_record(row)).encode() + b"\n" for row in rows), digest)
             )
-            write_atomic(self.path / "summary.json", [dump(summary).encode() + b"\n"])
+            write_atomic(self.path / "summary.json", [dump(summary()).encode() + b"\n"])
             self.update(status=FINISHED, rows_sha256=digest.hexdigest())
         except OSError as fault:
             raise Stopped(f"{self.path}: {fault.strerror} while the rows were written") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from evalkit.errors import SuiteError
 from evalkit.examples import example_of, raise_listed, record_id
 from evalkit.flow import finish
 from evalkit.identity import identity_of
-from evalkit.jsonl import MAX_LISTED, read_jsonl
+from evalkit.jsonl import MAX_LISTED, collector_paused, each_jsonl
 from evalkit.record import RunFolder, read_run
 from evalkit.registry import did_you_mean
 from evalkit.settings import RunSettings
@@ -60,10 +60,10 @@ def score_run(path: str | Path, how: Rescoring, out: Path) -> Path:
 
 def score_answers(path: Path, how: Rescoring, out: Path) -> Path:
     """Score a file of answers `{"id", "question", "answer", "target"?, "meta"?, "finish"?, "tokens"?}`."""
-    rows = read_jsonl(path, SuiteError)
-    if not rows:
+    with collector_paused():
+        answers = _answers_of(each_jsonl(path, SuiteError), str(path))
+    if not answers:
         raise SuiteError(f"{path}: no answer in it; expected one JSON object a line with 'question' and 'answer'")
-    answers = _answers_of(rows, str(path))
     if how.suite:
         suite = read_suite(how.suite, overrides=how.overrides, data_dir=how.data_dir)
         answers = _aligned(answers, suite, str(path))
@@ -77,13 +77,15 @@ def score_answers(path: Path, how: Rescoring, out: Path) -> Path:
         vocabulary=how.vocabulary,
         training=how.training,
     )
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     return _write(suite, answers, settings, out, {"backend": "answers", "model_digest": digest})
 
 
 def _write(suite: Suite, answers: list[Answer], settings: RunSettings, out: Path, model: Mapping[str, str]) -> Path:
     asked = {example.id for example, _, _ in answers}
-    suite = digested(replace(suite, examples=tuple(e for e in suite.examples if e.id in asked)))
+    if len(asked) < len(suite.examples):
+        suite = digested(replace(suite, examples=tuple(e for e in suite.examples if e.id in asked)))
     assessor = Assessor.of(suite, settings.vocabulary, settings.training)
     manifest = {"identity": identity_of(suite, assessor, model), "settings": settings.record(), "scored": True}
     with RunFolder.create(out, manifest) as folder:
@@ -120,7 +122,7 @@ def _suite_of_run(run: Run, settings: RunSettings) -> Suite:
     )
 
 
-def _answers_of(rows: Sequence[tuple[int, Mapping[str, Any]]], where: str) -> list[Answer]:
+def _answers_of(rows: Iterable[tuple[int, Mapping[str, Any]]], where: str) -> list[Answer]:
     answers: list[Answer] = []
     faults: list[str] = []
     lines: dict[str, int] = {}

@@ -102,8 +102,10 @@ def suite_of_answers(examples: tuple[Example, ...], overrides: Sequence[str] = (
 
 def digested(suite: Suite) -> Suite:
     """Return the suite with its digests, which hold everything that changes a question or how it is asked."""
-    records = [dump(asdict(example)) for example in suite.examples]
-    data = hashlib.sha256("\n".join(records).encode()).hexdigest()
+    lines = hashlib.sha256()
+    for place, example in enumerate(suite.examples):
+        lines.update(("\n" if place else "").encode() + dump(asdict(example)).encode())
+    data = lines.hexdigest()
     settings = {
         f.name: getattr(suite, f.name) for f in fields(suite) if f.name not in ("examples", "digest", "description")
     }

@@ -254,8 +254,8 @@ class Run:
     """Name of the run: UTC time and six random hex digits."""
     manifest: Mapping[str, Any]
     """Everything that identifies the run: suite, model, versions, settings, status."""
-    rows: tuple[Row, ...]
-    """The answers, in suite order, trials of one example together."""
+    rows: Sequence[Row]
+    """The answers, in suite order, trials of one example together; in memory, or on disk as `open_run` leaves them."""
     summary: Mapping[str, Any] = field(default_factory=dict)
     """Figures derived when the run finished, among them the tag rates of its references."""
 

@@ -25,7 +25,7 @@ LAYERS = (
     "types errors",
     "registry",
     "jsonl codec",
-    "stats variety verdict frames hub",
+    "stats tally variety verdict frames hub",
     "examples data prompt journal settings catalogue paired scorers taggers",
     "suite record models assess analyze evidence differences",
     "backends identity gate harness",

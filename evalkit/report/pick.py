@@ -9,6 +9,8 @@ from evalkit.report.visible import one_line, visible
 from evalkit.report.wording import count as counted
 from evalkit.types import SEVERITY_WEIGHTS, Row, Run, Tag
 
+MANY = 1000
+"""Answers that are held at a time while the ones to show are looked for."""
 BEFORE, INSIDE, AFTER = 70, 160, 70
 """Characters shown before, inside and after the evidence."""
 
@@ -43,11 +45,18 @@ class Excerpt:
 
 def evidence(rows: Sequence[Row], category: str, count: int) -> list[tuple[Row, Tag]]:
     """Return up to `count` answers with their gravest tag of a category: the clearest first, a borderline one last."""
-    found = []
+    found: list[tuple[Row, Tag]] = []
     for row in rows:
         tags = [tag for tag in row.tags if tag.category == category]
         if tags:
             found.append((row, max(tags, key=_clarity)))
+            if len(found) > count + MANY:
+                found = _ends(found, count + 1)
+    return _ends(found, count)
+
+
+def _ends(found: list[tuple[Row, Tag]], count: int) -> list[tuple[Row, Tag]]:
+    """Return the clearest of some evidence and, as one of `count`, the least clear."""
     ranked = sorted(found, key=lambda pair: _clarity(pair[1]), reverse=True)
     return ranked[:count] if count < 2 or len(ranked) <= count else [*ranked[: count - 1], ranked[-1]]
 
