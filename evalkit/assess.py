@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections import Counter, deque
@@ -171,6 +172,8 @@ _READY: list[Assessor] = []
 
 
 def _take(assessor: Assessor) -> None:
+    """Keep the assessor; what came with the fork is never collected here, so that its pages stay shared."""
+    gc.freeze()
     _READY[:] = [assessor]
 
 

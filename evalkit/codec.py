@@ -1,9 +1,13 @@
-"""Rows and responses as JSON and back: the one place that knows the layout of rows.jsonl and of tables. Pure."""
+"""Rows and responses as JSON and back: the one place that knows the layout of rows.jsonl and of tables. Pure.
+
+Texts that many rows repeat (names, categories, reasons) are one object in memory.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from sys import intern
 from typing import Any
 
 from evalkit.types import SEVERITY_WEIGHTS, Example, Message, Response, Row, Score, Tag
@@ -80,7 +84,7 @@ def flat_record(row: Row) -> dict[str, Any]:
 
 
 def _score(record: Mapping[str, Any]) -> Score:
-    score = Score(**record)
+    score = Score(**{**record, "name": intern(record["name"]), "why": intern(record["why"])})
     if score.value is not None and not 0 <= score.value <= 1:
         raise ValueError(f"score {score.value} is not in 0..1")
     return score
@@ -88,7 +92,8 @@ def _score(record: Mapping[str, Any]) -> Score:
 
 def _tag(record: Mapping[str, Any]) -> Tag:
     start, end = record["span"] or (0, 0)
-    tag = Tag(**{**record, "span": record["span"] and (int(start), int(end))})
+    shared = {key: intern(record[key]) for key in ("category", "severity", "why")}
+    tag = Tag(**{**record, **shared, "span": record["span"] and (int(start), int(end))})
     if tag.severity not in SEVERITY_WEIGHTS or not 0 <= tag.confidence <= 1:
         raise ValueError(f"severity {tag.severity!r} or confidence {tag.confidence} is unknown")
     return tag
