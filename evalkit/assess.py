@@ -6,15 +6,17 @@ import gc
 import os
 import sys
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, fields, is_dataclass, replace
+from itertools import chain, islice
 from multiprocessing import get_all_start_methods, get_context
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from evalkit.errors import PluginError, SuiteError
 from evalkit.jsonl import read_jsonl
+from evalkit.lines import Texts
 from evalkit.registry import did_you_mean, lookup
 from evalkit.taggers import DEFAULT, primary_of
 from evalkit.types import Answer, Corpus, Example, Kind, Response, Row, Score, Scorer, Severity, Suite, Tag, Tagger
@@ -81,40 +83,39 @@ class Assessor:
     def assess(self, answers: Sequence[Answer]) -> Assessment:
         """Score and tag the answers of a whole run, and measure how often references get the same tags."""
         ready = self._prepared(answers)
+        ready = replace(ready, scorers=tuple(_prepared(scorer, answers) for scorer in self.scorers))
         return Assessment(
             rows=ready._rows(answers),
-            references=self._rates([a for a in map(_reference, answers) if a]),
+            references=self._rates(lambda: filter(None, map(_reference, answers))),
             training=self._rates(
-                [(Example(str(i), ""), 0, Response(text=text)) for i, text in enumerate(self.training)]
+                lambda: ((Example(str(i), ""), 0, Response(text=text)) for i, text in enumerate(self.training))
             ),
             notes=tuple(note for tagger in ready.taggers if (note := getattr(tagger, "note", ""))),
         )
 
-    def _prepared(self, answers: Sequence[Answer]) -> Assessor:
-        """Return the assessor with every scorer and tagger that needs the whole run prepared for it."""
-        corpus = Corpus(
-            answers=tuple(response.text for _, _, response in answers),
-            references=tuple(text for example, trial, _ in answers if trial == 0 for text in example.target),
-            prompts=tuple(example.question for example, trial, _ in answers if trial == 0),
-            training=self.training,
-            vocabulary=self.vocabulary,
-            template=self.template,
-        )
-        return replace(
-            self,
-            scorers=tuple(_prepared(scorer, answers) for scorer in self.scorers),
-            taggers=tuple(_prepared(tagger, corpus) for tagger in self.taggers),
-        )
+    def _prepared(self, answers: Iterable[Answer]) -> Assessor:
+        """Return the assessor with every tagger that needs the whole run prepared for it."""
+        said, given, asked = Texts(), Texts(), Texts()
+        for example, trial, response in answers:
+            said.append(response.text)
+            if trial == 0:
+                asked.append(example.question)
+                for text in example.target:
+                    given.append(text)
+        corpus = Corpus(said, given, asked, self.training, self.vocabulary, self.template)
+        return replace(self, taggers=tuple(_prepared(tagger, corpus) for tagger in self.taggers))
 
-    def _rows(self, answers: Sequence[Answer]) -> Iterator[Row]:
+    def _rows(self, answers: Iterable[Answer]) -> Iterator[Row]:
         """Yield a row per answer, in order; many answers are shared out over the cores, a few chunks ahead."""
-        if len(answers) < MANY or not self._parallel():
-            yield from (self.row(*answer) for answer in answers)
+        rest = iter(answers)
+        few = list(islice(rest, MANY))
+        if len(few) < MANY or not self._parallel():
+            yield from (self.row(*answer) for answer in chain(few, rest))
             return
-        ahead: deque[Future[list[Row]]] = deque()
+        rest, ahead = chain(few, rest), deque[Future[list[Row]]]()
         with ProcessPoolExecutor(mp_context=get_context("fork"), initializer=_take, initargs=(self,)) as pool:
-            for begin in range(0, len(answers), CHUNK):
-                ahead.append(pool.submit(_rows_of, answers[begin : begin + CHUNK]))
+            while chunk := list(islice(rest, CHUNK)):
+                ahead.append(pool.submit(_rows_of, chunk))
                 if len(ahead) > AHEAD:
                     yield from ahead.popleft().result()
             while ahead:
@@ -125,13 +126,16 @@ class Assessor:
         apart = all(getattr(scorer, "parallel", True) for scorer in self.scorers)
         return apart and (os.cpu_count() or 1) > 1 and "torch" not in sys.modules and "fork" in get_all_start_methods()
 
-    def _rates(self, answers: Sequence[Answer]) -> dict[str, float] | None:
+    def _rates(self, answers: Callable[[], Iterable[Answer]]) -> dict[str, float] | None:
         """Return category -> share of texts that get it, as if a model had written them; None where there are none."""
-        if not answers or not self.taggers:
+        if not self.taggers or next(iter(answers()), None) is None:
             return None
-        rows = replace(self, scorers=())._prepared(answers)._rows(answers)
-        counts = Counter(category for row in rows for category in {tag.category for tag in row.tags})
-        return {category: count / len(answers) for category, count in sorted(counts.items())}
+        counts: Counter[str] = Counter()
+        texts = 0
+        for row in replace(self, scorers=())._prepared(answers())._rows(answers()):
+            texts += 1
+            counts.update({tag.category for tag in row.tags})
+        return {category: count / texts for category, count in sorted(counts.items())}
 
     def row(self, example: Example, trial: int, response: Response) -> Row:
         """Score and tag one answer; an error is neither right nor wrong and gets no tags."""

@@ -11,16 +11,16 @@ import os
 import secrets
 import shlex
 import zlib
-from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self, overload
+from typing import Any, Self
 
 from evalkit.codec import row_of, row_record
 from evalkit.errors import IdentityError, RunError, RunLocked, Stopped, Unfinished
 from evalkit.journal import Journal, read_journal
 from evalkit.jsonl import collector_paused, dump, parse_object, parse_own, write_atomic
+from evalkit.lines import Lines
 from evalkit.types import Row, Run
 
 SCHEMA = 1
@@ -68,50 +68,18 @@ def open_run(path: str | Path) -> Run:
     """
     folder = Path(path)
     manifest = finished_manifest(folder)
-    rows = Rows.of(folder / "rows.jsonl", manifest.get("rows_sha256"))
-    if rows is None:
+    digest = hashlib.sha256()
+    try:
+        rows = Lines(folder / "rows.jsonl", _own_row, digest.update)
+    except OSError:
+        return read_run(path)
+    if digest.hexdigest() != manifest.get("rows_sha256"):
         return read_run(path)
     return Run(id=manifest["id"], manifest=manifest, rows=rows, summary=_read_summary(folder))
 
 
-class Rows(Sequence[Row]):
-    """The rows of a file that is whole, by the places of their lines."""
-
-    def __init__(self, path: Path, places: array[int]) -> None:
-        """Keep where each line starts, and where the last one ends."""
-        self._path, self._places = path, places
-
-    @classmethod
-    def of(cls, path: Path, sha256: str | None) -> Rows | None:
-        """Find the lines of a file; None where it cannot be read, or is not the one with this digest."""
-        places, digest = array("Q", [0]), hashlib.sha256()
-        try:
-            with path.open("rb") as file:
-                for line in file:
-                    digest.update(line)
-                    places.append(places[-1] + len(line))
-        except OSError:
-            return None
-        return cls(path, places) if digest.hexdigest() == sha256 else None
-
-    def __len__(self) -> int:
-        return len(self._places) - 1
-
-    def __iter__(self) -> Iterator[Row]:
-        with self._path.open("rb") as file:
-            yield from (row_of(parse_own(line.rstrip(b"\n"))) for line in file)
-
-    @overload
-    def __getitem__(self, index: int) -> Row: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Row]: ...
-    def __getitem__(self, index: int | slice) -> Row | Sequence[Row]:
-        if isinstance(index, slice):
-            return [self[place] for place in range(len(self))[index]]
-        place = range(len(self))[index]
-        with self._path.open("rb") as file:
-            file.seek(self._places[place])
-            return row_of(parse_own(file.readline().rstrip(b"\n")))
+def _own_row(line: bytes) -> Row:
+    return row_of(parse_own(line))
 
 
 def finished_manifest(folder: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from evalkit.errors import SuiteError
 from evalkit.examples import example_of, raise_listed, record_id
 from evalkit.flow import finish
 from evalkit.identity import identity_of
-from evalkit.jsonl import MAX_LISTED, collector_paused, each_jsonl
+from evalkit.jsonl import MAX_LISTED, each_jsonl, parse_own
+from evalkit.lines import Lines, Parts
 from evalkit.record import RunFolder, read_run
 from evalkit.registry import did_you_mean
 from evalkit.settings import RunSettings
@@ -55,20 +56,18 @@ def score_run(path: str | Path, how: Rescoring, out: Path) -> Path:
         _same_question(examples[row.example.id], row.example, str(path))
     answers = [(examples[row.example.id], row.trial, row.response) for row in run.rows]
     model = {k.removeprefix("model."): v for k, v in run.manifest["identity"].items() if k.startswith("model.")}
-    return _write(suite, answers, settings, out, {**model, "answers_of": run.id})
+    return _write(_asked(suite, answers), answers, settings, out, {**model, "answers_of": run.id})
 
 
 def score_answers(path: Path, how: Rescoring, out: Path) -> Path:
     """Score a file of answers `{"id", "question", "answer", "target"?, "meta"?, "finish"?, "tokens"?}`."""
-    with collector_paused():
-        answers = _answers_of(each_jsonl(path, SuiteError), str(path))
-    if not answers:
-        raise SuiteError(f"{path}: no answer in it; expected one JSON object a line with 'question' and 'answer'")
+    answers, digest = _answers_in(path)
     if how.suite:
         suite = read_suite(how.suite, overrides=how.overrides, data_dir=how.data_dir)
         answers = _aligned(answers, suite, str(path))
+        suite = _asked(suite, answers)
     else:
-        suite = suite_of_answers(tuple(example for example, _, _ in answers), how.overrides)
+        suite = suite_of_answers(Parts(answers, _example_of), how.overrides)
     settings = RunSettings(
         model=str(path.resolve()),
         suites=(how.suite or suite.name,),
@@ -77,15 +76,16 @@ def score_answers(path: Path, how: Rescoring, out: Path) -> Path:
         vocabulary=how.vocabulary,
         training=how.training,
     )
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     return _write(suite, answers, settings, out, {"backend": "answers", "model_digest": digest})
 
 
-def _write(suite: Suite, answers: list[Answer], settings: RunSettings, out: Path, model: Mapping[str, str]) -> Path:
+def _asked(suite: Suite, answers: Sequence[Answer]) -> Suite:
+    """Return the suite with the examples that have an answer."""
     asked = {example.id for example, _, _ in answers}
-    if len(asked) < len(suite.examples):
-        suite = digested(replace(suite, examples=tuple(e for e in suite.examples if e.id in asked)))
+    return digested(replace(suite, examples=tuple(e for e in suite.examples if e.id in asked)))
+
+
+def _write(suite: Suite, answers: Sequence[Answer], settings: RunSettings, out: Path, model: Mapping[str, str]) -> Path:
     assessor = Assessor.of(suite, settings.vocabulary, settings.training)
     manifest = {"identity": identity_of(suite, assessor, model), "settings": settings.record(), "scored": True}
     with RunFolder.create(out, manifest) as folder:
@@ -122,24 +122,39 @@ def _suite_of_run(run: Run, settings: RunSettings) -> Suite:
     )
 
 
-def _answers_of(rows: Iterable[tuple[int, Mapping[str, Any]]], where: str) -> list[Answer]:
-    answers: list[Answer] = []
+def _answers_in(path: Path) -> tuple[Sequence[Answer], str]:
+    """Return the answers of a file, which stay there and are parsed when they are asked for, and its sha256.
+
+    Raises:
+        SuiteError: lines are not answers (up to 20 are listed), or two have the same id.
+    """
     faults: list[str] = []
     lines: dict[str, int] = {}
-    for number, row in rows:
+    for number, row in each_jsonl(path, SuiteError):
         try:
-            for key in row:
-                if key not in FIELDS:
-                    raise SuiteError(f"line {number}: unknown key {key!r}{did_you_mean(key, FIELDS)}")
-            example, response = _example(row, f"line {number}"), _response(row, f"line {number}")
+            example, _, _ = _answer(row, f"line {number}")
             if example.id in lines:
                 raise SuiteError(f"line {number}: id {example.id!r} stands in line {lines[example.id]} already")
             lines[example.id] = number
-            answers.append((example, 0, response))
         except SuiteError as fault:
             faults.append(str(fault))
-    raise_listed(where, faults)
-    return answers
+    raise_listed(str(path), faults)
+    if not lines:
+        raise SuiteError(f"{path}: no answer in it; expected one JSON object a line with 'question' and 'answer'")
+    digest = hashlib.sha256()
+    answers = Lines(path, lambda line: _answer(parse_own(line), str(path)), digest.update)
+    return answers, digest.hexdigest()
+
+
+def _answer(row: Mapping[str, Any], here: str) -> Answer:
+    for key in row:
+        if key not in FIELDS:
+            raise SuiteError(f"{here}: unknown key {key!r}{did_you_mean(key, FIELDS)}")
+    return _example(row, here), 0, _response(row, here)
+
+
+def _example_of(answer: Answer) -> Example:
+    return answer[0]
 
 
 def _example(row: Mapping[str, Any], here: str) -> Example:
@@ -147,14 +162,10 @@ def _example(row: Mapping[str, Any], here: str) -> Example:
     question = row.get("question", "")
     if not isinstance(question, str):
         raise SuiteError(f"{here}: question is not a text")
+    given = row.get("id")
     record = {"input": question.strip(), "target": row.get("target"), "meta": row.get("meta")}
     return replace(
-        example_of(
-            {"id": record_id(row), **{k: v for k, v in row.items() if k == "id" and v is not None}, **record},
-            here,
-            blank=True,
-        ),
-        input=question,
+        example_of({"id": record_id(row) if given is None else given, **record}, here, blank=True), input=question
     )
 
 
@@ -173,7 +184,7 @@ def _response(row: Mapping[str, Any], here: str) -> Response:
     return Response(text=answer or "", finish="error" if error else finish, tokens=tokens, error=error or None)
 
 
-def _aligned(answers: Sequence[Answer], suite: Suite, where: str) -> list[Answer]:
+def _aligned(answers: Sequence[Answer], suite: Suite, where: str) -> Sequence[Answer]:
     """Return the answers with the suite's own examples, in the suite's order."""
     given = {example.id: response for example, _, response in answers}
     known = {example.id: example for example in suite.examples}

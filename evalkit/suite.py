@@ -92,7 +92,7 @@ def read_suite(
     return digested(suite)
 
 
-def suite_of_answers(examples: tuple[Example, ...], overrides: Sequence[str] = ()) -> Suite:
+def suite_of_answers(examples: Sequence[Example], overrides: Sequence[str] = ()) -> Suite:
     """Return the suite `answers` for examples that come with their answers; nothing is asked."""
     settings: dict[str, Any] = {"name": ANSWERS, "split": "dev"}
     for item in overrides:

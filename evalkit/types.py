@@ -202,7 +202,7 @@ class Suite:
 
     name: str
     """The suite's name, equal to its folder's."""
-    examples: tuple[Example, ...]
+    examples: Sequence[Example]
     """The questions, in the suite's order."""
     version: int = 1
     """Raised whenever questions or settings change meaning."""
@@ -280,11 +280,11 @@ class Run:
 class Corpus:
     """What taggers may know beyond one row: texts of the whole run and the words of the domain."""
 
-    answers: tuple[str, ...] = ()
+    answers: Sequence[str] = ()
     """Every answer of the run."""
-    references: tuple[str, ...] = ()
+    references: Sequence[str] = ()
     """Every accepted answer of the suite."""
-    prompts: tuple[str, ...] = ()
+    prompts: Sequence[str] = ()
     """Every question of the suite."""
     training: tuple[str, ...] = ()
     """Answers the model was trained on, where they are known."""
