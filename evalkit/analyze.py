@@ -172,10 +172,10 @@ class Chosen(Sequence[Row]):
 
 def analyze(rows: Sequence[Row], lens: Lens) -> Analysis:
     """Analyse the rows of one run."""
-    tally = tallied(rows, lens)
+    tally = tallied((), lens)
     wrong, ratios = array("Q"), floats()
     groups: Counter[tuple[str, str]] = Counter()
-    for place, row in enumerate(rows):
+    for place, row in enumerate(tally.watched(rows)):
         if row.response.error is None:
             groups.update(_groups(row))
             if failed(row, lens.primary) and not explained(row):

@@ -6,7 +6,6 @@ Texts that many rows repeat (names, categories, reasons) are one object in memor
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from sys import intern
 from typing import Any
 
@@ -15,7 +14,7 @@ from evalkit.types import SEVERITY_WEIGHTS, Example, Message, Response, Row, Sco
 
 def response_record(response: Response) -> dict[str, Any]:
     """Return a response as a JSON record, every field present."""
-    return asdict(response)
+    return _fields(response)
 
 
 def response_of(record: Mapping[str, Any]) -> Response:
@@ -26,7 +25,8 @@ def response_of(record: Mapping[str, Any]) -> Response:
 
 def example_record(example: Example) -> dict[str, Any]:
     """Return an example as a JSON record; a chat is a list of {role, content}."""
-    return asdict(example)
+    said = example.input
+    return {**_fields(example), "input": said if isinstance(said, str) else [_fields(turn) for turn in said]}
 
 
 def stored_example(record: Mapping[str, Any]) -> Example:
@@ -47,8 +47,8 @@ def row_record(row: Row) -> dict[str, Any]:
         "example": example_record(row.example),
         "trial": row.trial,
         "response": response_record(row.response),
-        "scores": [asdict(score) for score in row.scores],
-        "tags": [asdict(tag) for tag in row.tags],
+        "scores": [_fields(score) for score in row.scores],
+        "tags": [_fields(tag) for tag in row.tags],
         "primary": row.primary,
     }
 
@@ -81,6 +81,11 @@ def flat_record(row: Row) -> dict[str, Any]:
         "primary": row.primary,
         **{f"meta.{key}": value for key, value in row.example.meta.items()},
     }
+
+
+def _fields(value: Example | Message | Response | Score | Tag) -> dict[str, Any]:
+    """Return a flat record as a dict; several times as fast as `asdict`, which copies all that is inside."""
+    return {name: getattr(value, name) for name in value.__slots__}
 
 
 def _score(record: Mapping[str, Any]) -> Score:

@@ -10,6 +10,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
+from evalkit.codec import example_record
 from evalkit.data import read_rows
 from evalkit.errors import SuiteError
 from evalkit.examples import example_of, examples_of
@@ -104,7 +105,7 @@ def digested(suite: Suite) -> Suite:
     """Return the suite with its digests, which hold everything that changes a question or how it is asked."""
     lines = hashlib.sha256()
     for place, example in enumerate(suite.examples):
-        lines.update(("\n" if place else "").encode() + dump(asdict(example)).encode())
+        lines.update(("\n" if place else "").encode() + dump(example_record(example)).encode())
     data = lines.hexdigest()
     settings = {
         f.name: getattr(suite, f.name) for f in fields(suite) if f.name not in ("examples", "digest", "description")

@@ -172,8 +172,8 @@ PAGE = """\
 Written by `python -m tests.benchmarks.large --out DIR -o reports/benchmarks/large.md` on {processor}:
 `evalkit score --answers` with the default scorers and taggers, its report included, and `evalkit compare` of that run
 with one whose scores differ in one answer of twenty. A line of answers has {size:.0f} bytes with question, target and
-meta. Seconds are of CPU, all processes of a command together, since others used the machine too; GB is the most that they
-hold together.
+meta. Seconds are of CPU, all processes of a command together, since others used the machine too; GB is the most that
+they hold together.
 
 {table}
 """
