@@ -1,19 +1,22 @@
 """Rows -> what they say: metrics with intervals, error categories ranked by what they cost, slices. Pure.
 
 A share of answers has Wilson's interval, a mean Student's t. With several trials an item counts once, by its mean.
-Knows nothing of files or of how any of this is shown.
+Rows may be many: they are gone through a few times, one at a time, and only numbers are kept. Knows nothing of files or
+of how any of this is shown.
 """
 
 from __future__ import annotations
 
 import math
+from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import fmean, median
-from typing import Any
+from typing import Any, overload
 
 from evalkit.stats import mean_interval, median_interval, wilson
+from evalkit.tally import Column, Errors, Tally, explained, floats
 from evalkit.types import SEVERITY_WEIGHTS, Row, Run, Severity, Tag
 from evalkit.variety import Variety, variety_of
 
@@ -116,7 +119,7 @@ class Analysis:
     """Every error found, the costliest first."""
     slices: tuple[Slice, ...]
     """Slices with enough items, the worst first."""
-    unclassified: tuple[Row, ...]
+    unclassified: Sequence[Row]
     """Answers that the primary metric calls wrong and no tagger explains."""
     length_ratio: Estimate | None
     """Median of answer length over reference length, in the model's tokens where known."""
@@ -147,22 +150,59 @@ class Lens:
         return self.costs.get(tag.category, SEVERITY_WEIGHTS[tag.severity])
 
 
+class Chosen(Sequence[Row]):
+    """Some of many rows, by their places."""
+
+    def __init__(self, rows: Sequence[Row], places: array[int]) -> None:
+        """Keep the places alone."""
+        self._rows, self._places = rows, places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Row]: ...
+    def __getitem__(self, index: int | slice) -> Row | Sequence[Row]:
+        if isinstance(index, slice):
+            return [self._rows[place] for place in self._places[index]]
+        return self._rows[self._places[index]]
+
+
 def analyze(rows: Sequence[Row], lens: Lens) -> Analysis:
     """Analyse the rows of one run."""
-    answered = [row for row in rows if row.response.error is None]
+    tally = tallied((), lens)
+    wrong, ratios = array("Q"), floats()
+    groups: Counter[tuple[str, str]] = Counter()
+    for place, row in enumerate(tally.watched(rows)):
+        if row.response.error is None:
+            groups.update(_groups(row))
+            if failed(row, lens.primary) and not explained(row):
+                wrong.append(place)
+            if (ratio := length_ratio(row)) is not None:
+                ratios.append(ratio)
     return Analysis(
-        answers=len(answered),
-        items=len({row.example.id for row in rows}),
-        errors=len(rows) - len(answered),
-        clean=sum(not _explained(row) for row in answered),
+        answers=tally.answers,
+        items=len(tally.items),
+        errors=tally.rows - tally.answers,
+        clean=tally.clean,
         primary=lens.primary,
-        metrics=(*(metric_of(rows, name) for name in score_names(rows)), *_macro(rows, lens.primary)),
-        categories=categories_of(answered, lens),
-        slices=_slices(answered, lens),
-        unclassified=tuple(row for row in answered if failed(row, lens.primary) and not _explained(row)),
-        length_ratio=_length_ratio(answered),
-        variety=variety_of([(row.example.id, row.response.text) for row in answered]),
+        metrics=_metrics(tally),
+        categories=_categories(tally, lens),
+        slices=_slices(rows, {group for group, n in groups.items() if SLICE_MIN <= n < tally.answers}, lens),
+        unclassified=Chosen(rows, wrong),
+        length_ratio=_middle(ratios),
+        variety=variety_of((row.example.id, row.response.text) for row in rows if row.response.error is None),
     )
+
+
+def tallied(rows: Iterable[Row], lens: Lens) -> Tally:
+    """Return what is counted of some rows."""
+    tally = Tally(lens.primary, lens.cost)
+    for row in rows:
+        tally.add(row)
+    return tally
 
 
 def lens_of(run: Run, costs: Mapping[str, float] | None = None) -> Lens:
@@ -170,11 +210,6 @@ def lens_of(run: Run, costs: Mapping[str, float] | None = None) -> Lens:
     rates = run.summary.get("rates", {})
     primary = str(run.manifest["identity"]["primary"])
     return Lens(primary, costs or {}, rates.get("references"), rates.get("training"))
-
-
-def score_names(rows: Iterable[Row]) -> tuple[str, ...]:
-    """Return the names of all scores, in the order of their first use."""
-    return tuple(dict.fromkeys(score.name for row in rows for score in row.scores))
 
 
 def failed(row: Row, primary: str) -> bool:
@@ -188,18 +223,18 @@ def tagged(run: Run) -> bool:
     return bool(run.manifest["identity"].get("taggers") != "[]")
 
 
-def _macro(rows: Sequence[Row], primary: str) -> tuple[Metric, ...]:
-    """Return the mean of the tasks' means, where a run holds several tasks: small tasks weigh as much as large ones."""
-    tasks: dict[str, list[float]] = defaultdict(list)
-    for row in rows:
-        score = row.score(primary)
-        if "task" in row.example.meta and score and score.value is not None:
-            tasks[str(row.example.meta["task"])].append(score.value)
-    if len(tasks) < 2:
-        return ()
-    values = sum(map(len, tasks.values()))
-    estimate = estimate_of([(task, fmean(found)) for task, found in tasks.items()])
-    return (Metric(f"{primary}, macro over {len(tasks)} tasks", estimate, values, len(rows) - values),)
+def _metrics(tally: Tally) -> tuple[Metric, ...]:
+    """Return every score; of several tasks also the mean of their means: small tasks weigh as much as large ones."""
+    found = [_metric(name, column, tally.rows) for name, column in tally.scores.items()]
+    if len(tally.tasks) > 1:
+        values, name = sum(map(len, tally.tasks.values())), f"{tally.primary}, macro over {len(tally.tasks)} tasks"
+        estimate = estimate_of([(task, fmean(found)) for task, found in tally.tasks.items()])
+        found.append(Metric(name, estimate, values, tally.rows - values))
+    return tuple(found)
+
+
+def _metric(name: str, column: Column, rows: int) -> Metric:
+    return Metric(name, _estimate(column), len(column.values), rows - len(column.values))
 
 
 def metric_of(rows: Sequence[Row], name: str) -> Metric:
@@ -208,17 +243,22 @@ def metric_of(rows: Sequence[Row], name: str) -> Metric:
     return Metric(name, estimate_of(values), len(values), len(rows) - len(values))
 
 
-def estimate_of(values: Sequence[tuple[str, float]]) -> Estimate | None:
+def estimate_of(values: Iterable[tuple[str, float]]) -> Estimate | None:
     """Return the mean over items of (item id, value in 0..1) with its interval: Wilson for 0/1, otherwise Student's t.
 
     A t interval is cut to 0..1; one item, or several that are all alike, give the whole range rather than no width.
     """
-    if not values:
-        return None
-    items: dict[str, list[float]] = defaultdict(list)
+    numbers: dict[str, int] = {}
+    column = Column()
     for item, value in values:
-        items[item].append(value)
-    means = [fmean(found) for found in items.values()]
+        column.add(numbers.setdefault(item, len(numbers)), value)
+    return _estimate(column)
+
+
+def _estimate(column: Column) -> Estimate | None:
+    if not column.values:
+        return None
+    means = column.means()
     mean, n = fmean(means), len(means)
     if all(m in (0.0, 1.0) for m in means) or max(means) == min(means):
         return Estimate(mean, *wilson(mean * n, n))
@@ -226,85 +266,85 @@ def estimate_of(values: Sequence[tuple[str, float]]) -> Estimate | None:
     return Estimate(mean, max(0.0, low), min(1.0, high))
 
 
-def summarize(rows: Sequence[Row], lens: Lens) -> dict[str, Any]:
+def summarize(tally: Tally, lens: Lens) -> dict[str, Any]:
     """Return the figures of summary.json."""
-    found = analyze(rows, lens)
     return {
-        "answers": found.answers,
-        "items": found.items,
-        "errors": found.errors,
-        "clean": found.clean,
+        "answers": tally.answers,
+        "items": len(tally.items),
+        "errors": tally.rows - tally.answers,
+        "clean": tally.clean,
         "primary": lens.primary,
-        "metrics": [asdict(metric) for metric in found.metrics],
-        "categories": [asdict(category) for category in found.categories],
+        "metrics": [asdict(metric) for metric in _metrics(tally)],
+        "categories": [asdict(category) for category in _categories(tally, lens)],
         "rates": {"references": lens.references, "training": lens.training},
     }
 
 
-def categories_of(rows: Sequence[Row], lens: Lens) -> tuple[Category, ...]:
-    """Return the errors of some answers, the costliest first; rows of failed requests must not be among them."""
-    found: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        for name in {tag.category for tag in row.tags}:
-            found[name].append(row)
-    built = (_category(name, having, rows, lens) for name, having in found.items())
+def categories_of(rows: Iterable[Row], lens: Lens) -> tuple[Category, ...]:
+    """Return the errors of some answers, the costliest first; rows of failed requests do not count."""
+    return _categories(tallied(rows, lens), lens)
+
+
+def _categories(tally: Tally, lens: Lens) -> tuple[Category, ...]:
+    built = (_category(name, errors, tally, lens) for name, errors in tally.categories.items())
     return tuple(sorted(built, key=lambda c: (-c.priority, -c.answers, c.name)))
 
 
-def _category(name: str, having: Sequence[Row], rows: Sequence[Row], lens: Lens) -> Category:
-    worst = [
-        max((t for t in row.tags if t.category == name), key=lambda tag: (lens.cost(tag), tag.confidence))
-        for row in having
-    ]
-    counts = Counter(tag.severity for tag in worst)
-    lost = [1 - value for value in _values(having, lens.primary)]
+def _category(name: str, errors: Errors, tally: Tally, lens: Lens) -> Category:
+    having, counts = len(errors.costs), errors.severities
     return Category(
         name=name,
-        answers=len(having),
-        rate=Estimate(len(having) / len(rows), *wilson(len(having), len(rows))),
+        answers=having,
+        rate=Estimate(having / tally.answers, *wilson(having, tally.answers)),
         severity=max(counts, key=lambda s: (counts[s], SEVERITY_WEIGHTS[s])),
-        confidence=fmean(tag.confidence for tag in worst),
-        priority=100 * sum(lens.cost(tag) * tag.confidence for tag in worst) / len(rows),
-        ceiling=100 * sum(lost) / len(_values(rows, lens.primary)) if lost else 0.0,
-        primary=sum(row.primary == name for row in having),
+        confidence=fmean(errors.confidences),
+        priority=100 * sum(errors.costs) / tally.answers,
+        ceiling=100 * sum(errors.lost) / tally.scored if errors.lost else 0.0,
+        primary=errors.primary,
         references=None if lens.references is None else lens.references.get(name, 0.0),
         training=None if lens.training is None else lens.training.get(name, 0.0),
     )
 
 
-def _values(rows: Sequence[Row], name: str) -> list[float]:
-    return [score.value for row in rows if (score := row.score(name)) and score.value is not None]
+@dataclass(slots=True)
+class _Group:
+    """What is counted of one slice."""
+
+    answers: int = 0
+    scores: Column = field(default_factory=Column)
+    costs: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
 
-def _slices(rows: Sequence[Row], lens: Lens) -> tuple[Slice, ...]:
-    """Return the slices by every key of meta that groups answers, each with at least SLICE_MIN of them."""
-    groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
-    for row in rows:
-        for key, value in row.example.meta.items():
-            if isinstance(value, str | int | bool):
-                groups[key, str(value)].append(row)
+def _groups(row: Row) -> Iterator[tuple[str, str]]:
+    """Yield the slices that a row is in: a key of meta and its value."""
+    return ((key, str(value)) for key, value in row.example.meta.items() if isinstance(value, str | int | bool))
+
+
+def _slices(rows: Iterable[Row], wanted: Collection[tuple[str, str]], lens: Lens) -> tuple[Slice, ...]:
+    """Return some slices of the answers, those of a key together, the worst first."""
+    found, numbers = {group: _Group() for group in wanted}, dict[str, int]()
+    for row in rows if wanted else ():
+        if row.response.error is None:
+            item, score = numbers.setdefault(row.example.id, len(numbers)), row.score(lens.primary)
+            for group in (found[name] for name in _groups(row) if name in found):
+                group.answers += 1
+                if score and score.value is not None:
+                    group.scores.add(item, score.value)
+                for tag in row.tags:
+                    group.costs[tag.category] += lens.cost(tag) * tag.confidence
     built = [
-        Slice(key, value, len(group), metric_of(group, lens.primary).estimate, _worst(group, lens))
-        for (key, value), group in groups.items()
-        if SLICE_MIN <= len(group) < len(rows)
+        Slice(key, value, group.answers, _estimate(group.scores), _worst(group.costs))
+        for (key, value), group in found.items()
     ]
     return tuple(sorted(built, key=lambda s: (s.key, s.estimate.value if s.estimate else math.inf, s.value)))
 
 
-def _worst(rows: Sequence[Row], lens: Lens) -> str:
-    cost: dict[str, float] = defaultdict(float)
-    for row in rows:
-        for tag in row.tags:
-            cost[tag.category] += lens.cost(tag) * tag.confidence
-    return max(sorted(cost), key=lambda name: cost[name], default="")
+def _worst(costs: Mapping[str, float]) -> str:
+    return max(sorted(costs), key=lambda name: costs[name], default="")
 
 
-def _explained(row: Row) -> bool:
-    return any(tag.severity != "info" for tag in row.tags)
-
-
-def _length_ratio(rows: Sequence[Row]) -> Estimate | None:
-    ratios = [ratio for row in rows if (ratio := length_ratio(row)) is not None]
+def _middle(ratios: Sequence[float]) -> Estimate | None:
+    """Return the median with its interval."""
     if not ratios:
         return None
     low, high = median_interval(ratios) or (min(ratios), max(ratios))

@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, fields, is_dataclass, replace
+from itertools import chain, islice
 from multiprocessing import get_all_start_methods, get_context
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from evalkit.errors import PluginError, SuiteError
 from evalkit.jsonl import read_jsonl
+from evalkit.lines import Texts
 from evalkit.registry import did_you_mean, lookup
 from evalkit.taggers import DEFAULT, primary_of
 from evalkit.types import Answer, Corpus, Example, Kind, Response, Row, Score, Scorer, Severity, Suite, Tag, Tagger
 
 Plugin = TypeVar("Plugin", Scorer, Tagger)
 
-MANY, CHUNK = 2000, 200
-"""Answers from which several processes are worth their start, and answers handed to one at a time."""
+MANY, CHUNK, AHEAD = 2000, 200, 16
+"""Answers from which several processes are worth their start, answers handed to one at a time, and such chunks at most
+that wait for the one whose turn it is."""
 
 
 @dataclass(frozen=True)
 class Assessment:
     """What scorers and taggers say of a whole run."""
 
-    rows: tuple[Row, ...]
-    """A row per answer, in order."""
+    rows: Iterable[Row]
+    """A row per answer, in order, made while they are gone through; once."""
     references: Mapping[str, float] | None
     """Category -> share of the references that get it, the noise floor; None where there is no reference."""
     training: Mapping[str, float] | None
@@ -79,51 +83,60 @@ class Assessor:
     def assess(self, answers: Sequence[Answer]) -> Assessment:
         """Score and tag the answers of a whole run, and measure how often references get the same tags."""
         ready = self._prepared(answers)
+        ready = replace(ready, scorers=tuple(_prepared(scorer, answers) for scorer in self.scorers))
         plugins = (*ready.scorers, *ready.taggers)
         return Assessment(
             rows=ready._rows(answers),
-            references=self._rates([a for a in map(_reference, answers) if a]),
+            references=self._rates(lambda: filter(None, map(_reference, answers))),
             training=self._rates(
-                [(Example(str(i), ""), 0, Response(text=text)) for i, text in enumerate(self.training)]
+                lambda: ((Example(str(i), ""), 0, Response(text=text)) for i, text in enumerate(self.training))
             ),
             notes=tuple(note for plugin in plugins if (note := getattr(plugin, "note", ""))),
         )
 
-    def _prepared(self, answers: Sequence[Answer]) -> Assessor:
-        """Return the assessor with every scorer and tagger that needs the whole run prepared for it."""
-        corpus = Corpus(
-            answers=tuple(response.text for _, _, response in answers),
-            references=tuple(text for example, trial, _ in answers if trial == 0 for text in example.target),
-            prompts=tuple(example.question for example, trial, _ in answers if trial == 0),
-            training=self.training,
-            vocabulary=self.vocabulary,
-            template=self.template,
-        )
-        return replace(
-            self,
-            scorers=tuple(_prepared(scorer, answers) for scorer in self.scorers),
-            taggers=tuple(_prepared(tagger, corpus) for tagger in self.taggers),
-        )
+    def _prepared(self, answers: Iterable[Answer]) -> Assessor:
+        """Return the assessor with every tagger that needs the whole run prepared for it."""
+        said, given, asked = Texts(), Texts(), Texts()
+        for example, trial, response in answers:
+            said.append(response.text)
+            if trial == 0:
+                asked.append(example.question)
+                for text in example.target:
+                    given.append(text)
+        corpus = Corpus(said, given, asked, self.training, self.vocabulary, self.template)
+        return replace(self, taggers=tuple(_prepared(tagger, corpus) for tagger in self.taggers))
 
-    def _rows(self, answers: Sequence[Answer]) -> tuple[Row, ...]:
-        """Return a row per answer, in order; many answers are shared out over the cores."""
-        if len(answers) < MANY or not self._parallel():
-            return tuple(self.row(*answer) for answer in answers)
+    def _rows(self, answers: Iterable[Answer]) -> Iterator[Row]:
+        """Yield a row per answer, in order; many answers are shared out over the cores, a few chunks ahead."""
+        rest = iter(answers)
+        few = list(islice(rest, MANY))
+        if len(few) < MANY or not self._parallel():
+            yield from (self.row(*answer) for answer in chain(few, rest))
+            return
+        rest, ahead = chain(few, rest), deque[Future[list[Row]]]()
         with ProcessPoolExecutor(mp_context=get_context("fork"), initializer=_take, initargs=(self,)) as pool:
-            return tuple(pool.map(_row_of, answers, chunksize=CHUNK))
+            while chunk := list(islice(rest, CHUNK)):
+                ahead.append(pool.submit(_rows_of, chunk))
+                if len(ahead) > AHEAD:
+                    yield from ahead.popleft().result()
+            while ahead:
+                yield from ahead.popleft().result()
 
     def _parallel(self) -> bool:
         """Say whether other processes may help: never beside torch, whose threads do not survive a fork."""
         apart = all(getattr(scorer, "parallel", True) for scorer in self.scorers)
         return apart and (os.cpu_count() or 1) > 1 and "torch" not in sys.modules and "fork" in get_all_start_methods()
 
-    def _rates(self, answers: Sequence[Answer]) -> dict[str, float] | None:
+    def _rates(self, answers: Callable[[], Iterable[Answer]]) -> dict[str, float] | None:
         """Return category -> share of texts that get it, as if a model had written them; None where there are none."""
-        if not answers or not self.taggers:
+        if not self.taggers or next(iter(answers()), None) is None:
             return None
-        rows = replace(self, scorers=())._prepared(answers)._rows(answers)
-        counts = Counter(category for row in rows for category in {tag.category for tag in row.tags})
-        return {category: count / len(rows) for category, count in sorted(counts.items())}
+        counts: Counter[str] = Counter()
+        texts = 0
+        for row in replace(self, scorers=())._prepared(answers())._rows(answers()):
+            texts += 1
+            counts.update({tag.category for tag in row.tags})
+        return {category: count / texts for category, count in sorted(counts.items())}
 
     def row(self, example: Example, trial: int, response: Response) -> Row:
         """Score and tag one answer; an error is neither right nor wrong and gets no tags."""
@@ -164,11 +177,13 @@ _READY: list[Assessor] = []
 
 
 def _take(assessor: Assessor) -> None:
+    """Keep the assessor; what came with the fork is never collected here, so that its pages stay shared."""
+    gc.freeze()
     _READY[:] = [assessor]
 
 
-def _row_of(answer: Answer) -> Row:
-    return _READY[0].row(*answer)
+def _rows_of(answers: Sequence[Answer]) -> list[Row]:
+    return [_READY[0].row(*answer) for answer in answers]
 
 
 def read_words(path: Path) -> frozenset[str]:

@@ -1,9 +1,12 @@
-"""Rows and responses as JSON and back: the one place that knows the layout of rows.jsonl and of tables. Pure."""
+"""Rows and responses as JSON and back: the one place that knows the layout of rows.jsonl and of tables. Pure.
+
+Texts that many rows repeat (names, categories, reasons) are one object in memory.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from sys import intern
 from typing import Any
 
 from evalkit.types import SEVERITY_WEIGHTS, Example, Message, Response, Row, Score, Tag
@@ -11,7 +14,7 @@ from evalkit.types import SEVERITY_WEIGHTS, Example, Message, Response, Row, Sco
 
 def response_record(response: Response) -> dict[str, Any]:
     """Return a response as a JSON record, every field present."""
-    return asdict(response)
+    return _fields(response)
 
 
 def response_of(record: Mapping[str, Any]) -> Response:
@@ -22,7 +25,8 @@ def response_of(record: Mapping[str, Any]) -> Response:
 
 def example_record(example: Example) -> dict[str, Any]:
     """Return an example as a JSON record; a chat is a list of {role, content}."""
-    return asdict(example)
+    said = example.input
+    return {**_fields(example), "input": said if isinstance(said, str) else [_fields(turn) for turn in said]}
 
 
 def stored_example(record: Mapping[str, Any]) -> Example:
@@ -43,8 +47,8 @@ def row_record(row: Row) -> dict[str, Any]:
         "example": example_record(row.example),
         "trial": row.trial,
         "response": response_record(row.response),
-        "scores": [asdict(score) for score in row.scores],
-        "tags": [asdict(tag) for tag in row.tags],
+        "scores": [_fields(score) for score in row.scores],
+        "tags": [_fields(tag) for tag in row.tags],
         "primary": row.primary,
     }
 
@@ -79,8 +83,13 @@ def flat_record(row: Row) -> dict[str, Any]:
     }
 
 
+def _fields(value: Example | Message | Response | Score | Tag) -> dict[str, Any]:
+    """Return a flat record as a dict; several times as fast as `asdict`, which copies all that is inside."""
+    return {name: getattr(value, name) for name in value.__slots__}
+
+
 def _score(record: Mapping[str, Any]) -> Score:
-    score = Score(**record)
+    score = Score(**{**record, "name": intern(record["name"]), "why": intern(record["why"])})
     if score.value is not None and not 0 <= score.value <= 1:
         raise ValueError(f"score {score.value} is not in 0..1")
     return score
@@ -88,7 +97,8 @@ def _score(record: Mapping[str, Any]) -> Score:
 
 def _tag(record: Mapping[str, Any]) -> Tag:
     start, end = record["span"] or (0, 0)
-    tag = Tag(**{**record, "span": record["span"] and (int(start), int(end))})
+    shared = {key: intern(record[key]) for key in ("category", "severity", "why")}
+    tag = Tag(**{**record, **shared, "span": record["span"] and (int(start), int(end))})
     if tag.severity not in SEVERITY_WEIGHTS or not 0 <= tag.confidence <= 1:
         raise ValueError(f"severity {tag.severity!r} or confidence {tag.confidence} is unknown")
     return tag

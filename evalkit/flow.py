@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evalkit.analyze import Lens, summarize
+from evalkit.analyze import Lens, summarize, tallied
 from evalkit.assess import Assessment, Assessor
 from evalkit.codec import response_of, response_record
 from evalkit.court import Court, Hearing, check_court, court_of, heard, with_judge
@@ -213,9 +213,14 @@ def _finish(job: Job, court: Court | None, progress: Progress | None) -> Path:
 
 
 def finish(folder: RunFolder, suite: Suite, assessment: Assessment) -> None:
-    """Write the rows and the summary of an assessed run."""
+    """Write the rows of an assessed run as they come, and its summary."""
     lens = Lens(suite.primary, {}, assessment.references, assessment.training)
-    summary = summarize(assessment.rows, lens) | {"notes": list(assessment.notes)}
+    tally, rows = tallied((), lens), assessment.rows
     if suite.requests:
-        summary["lm_eval"] = load("evalkit.harness:aggregate")(suite, assessment.rows)
-    folder.finish(assessment.rows, summary)
+        rows = tuple(rows)
+
+    def summary() -> dict[str, Any]:
+        figures = summarize(tally, lens) | {"notes": list(assessment.notes)}
+        return figures | ({"lm_eval": load("evalkit.harness:aggregate")(suite, rows)} if suite.requests else {})
+
+    folder.finish(tally.watched(rows), summary)

@@ -26,26 +26,31 @@ _NOT_JSONL = {
 
 
 def read_jsonl(path: Path, error: type[EvalkitError] = EvalkitError) -> list[tuple[int, dict[str, Any]]]:
-    r"""Return (line number from 1, object) of each line that is not blank.
+    """Return what `each_jsonl` yields."""
+    return list(each_jsonl(path, error))
+
+
+def each_jsonl(path: Path, error: type[EvalkitError] = EvalkitError) -> Iterator[tuple[int, dict[str, Any]]]:
+    r"""Yield (line number from 1, object) of each line that is not blank.
 
     Lines end in "\n" alone; a byte order mark and "\r" before the end are dropped; lone surrogates become U+FFFD.
 
     Raises:
-        error: the file cannot be read, or lines are not JSON objects; up to 20 are listed.
+        error: the file cannot be read, or, at the end, lines are not JSON objects; up to 20 are listed.
     """
-    rows: list[tuple[int, dict[str, Any]]] = []
     faults: list[str] = []
     for number, line in _lines(path, error):
         try:
-            rows.append((number, parse_object(line)))
+            row = parse_object(line)
         except ValueError as fault:
             faults.append(f"line {number}, {fault}")
             if len(faults) > MAX_LISTED:
                 break
+        else:
+            yield number, row
     if faults:
         more = "; and more" if len(faults) > MAX_LISTED else ""
         raise error(f"{path}: expected one JSON object a line: {'; '.join(faults[:MAX_LISTED])}{more}")
-    return rows
 
 
 def parse_object(line: bytes) -> dict[str, Any]:
@@ -65,7 +70,7 @@ def parse_object(line: bytes) -> dict[str, Any]:
 
 
 def parse_own(line: bytes) -> dict[str, Any]:
-    """Parse one line of a file that we wrote and whose digest is known: twice as fast, blind to repeated keys."""
+    """Parse one line of a file that we wrote, or have read before: twice as fast, blind to repeated keys."""
     return _sound(_OWN.decode(line.decode("utf-8")), line)
 
 

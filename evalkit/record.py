@@ -12,7 +12,7 @@ import secrets
 import shlex
 import shutil
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -21,6 +21,7 @@ from evalkit.codec import row_of, row_record
 from evalkit.errors import IdentityError, RunError, RunLocked, Stopped, Unfinished
 from evalkit.journal import Journal, read_journal
 from evalkit.jsonl import collector_paused, dump, parse_object, parse_own, write_atomic
+from evalkit.lines import Lines
 from evalkit.types import Row, Run
 
 SCHEMA = 1
@@ -63,6 +64,27 @@ def read_run(path: str | Path) -> Run:
     with collector_paused():
         rows = tuple(read_rows(folder, manifest.get("rows_sha256")))
     return Run(id=manifest["id"], manifest=manifest, rows=rows, summary=_read_summary(folder))
+
+
+def open_run(path: str | Path) -> Run:
+    """Return a finished run whose rows stay on disk: each is parsed when it is asked for, and none is kept.
+
+    What is wrong with a run is raised as `read_run` does; rows without a digest to hold them against are read at once.
+    """
+    folder = Path(path)
+    manifest = finished_manifest(folder)
+    digest = hashlib.sha256()
+    try:
+        rows = Lines(folder / "rows.jsonl", _own_row, digest.update)
+    except OSError:
+        return read_run(path)
+    if digest.hexdigest() != manifest.get("rows_sha256"):
+        return read_run(path)
+    return Run(id=manifest["id"], manifest=manifest, rows=rows, summary=_read_summary(folder))
+
+
+def _own_row(line: bytes) -> Row:
+    return row_of(parse_own(line))
 
 
 def finished_manifest(folder: Path) -> dict[str, Any]:
@@ -228,14 +250,14 @@ class RunFolder:
         with contextlib.suppress(OSError), (self.path / "telemetry.jsonl").open("a", encoding="utf-8") as file:
             file.write(dump(record) + "\n")
 
-    def finish(self, rows: Iterable[Row], summary: Mapping[str, Any]) -> None:
-        """Write rows.jsonl and summary.json whole, then mark the run as finished."""
+    def finish(self, rows: Iterable[Row], summary: Callable[[], Mapping[str, Any]]) -> None:
+        """Write rows.jsonl whole, then summary.json, which is asked for after the rows; mark the run as finished."""
         try:
             digest = hashlib.sha256()
             write_atomic(
                 self.path / "rows.jsonl", _hashed((dump(row_record(row)).encode() + b"\n" for row in rows), digest)
             )
-            write_atomic(self.path / "summary.json", [dump(summary).encode() + b"\n"])
+            write_atomic(self.path / "summary.json", [dump(summary()).encode() + b"\n"])
             self.update(status=FINISHED, rows_sha256=digest.hexdigest())
         except OSError as fault:
             raise Stopped(f"{self.path}: {fault.strerror} while the rows were written") from None

@@ -14,7 +14,8 @@ from evalkit.errors import SuiteError
 from evalkit.examples import example_of, raise_listed, record_id
 from evalkit.flow import finish
 from evalkit.identity import NO_JUDGE, identity_of
-from evalkit.jsonl import MAX_LISTED, read_jsonl
+from evalkit.jsonl import MAX_LISTED, each_jsonl, parse_own
+from evalkit.lines import Lines, Parts
 from evalkit.record import RunFolder, read_run
 from evalkit.registry import did_you_mean
 from evalkit.settings import RunSettings
@@ -62,20 +63,18 @@ def score_run(path: str | Path, how: Rescoring, out: Path) -> Path:
     model = {k.removeprefix("model."): v for k, v in run.manifest["identity"].items() if k.startswith("model.")}
     judge = {key: value for key, value in run.manifest["identity"].items() if key.startswith("judge")}
     kept = _Kept(answers, {**model, "answers_of": run.id}, judge, read_judgements(path))
-    return _write(suite, kept, settings, out, how)
+    return _write(_asked(suite, answers), kept, settings, out, how)
 
 
 def score_answers(path: Path, how: Rescoring, out: Path) -> Path:
     """Score a file of answers `{"id", "question", "answer", "target"?, "meta"?, "finish"?, "tokens"?}`."""
-    rows = read_jsonl(path, SuiteError)
-    if not rows:
-        raise SuiteError(f"{path}: no answer in it; expected one JSON object a line with 'question' and 'answer'")
-    answers = _answers_of(rows, str(path))
+    answers, digest = _answers_in(path)
     if how.suite:
         suite = read_suite(how.suite, overrides=how.overrides, data_dir=how.data_dir)
         answers = _aligned(answers, suite, str(path))
+        suite = _asked(suite, answers)
     else:
-        suite = suite_of_answers(tuple(example for example, _, _ in answers), how.overrides)
+        suite = suite_of_answers(Parts(answers, _example_of), how.overrides)
     settings = RunSettings(
         model=str(path.resolve()),
         suites=(how.suite or suite.name,),
@@ -86,7 +85,6 @@ def score_answers(path: Path, how: Rescoring, out: Path) -> Path:
         judge=how.judge,
         against=how.against,
     )
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
     kept = _Kept(answers, {"backend": "answers", "model_digest": digest})
     return _write(suite, kept, settings, out, how)
 
@@ -95,7 +93,7 @@ def score_answers(path: Path, how: Rescoring, out: Path) -> Path:
 class _Kept:
     """Answers that exist, and what is known of them."""
 
-    answers: list[Answer]
+    answers: Sequence[Answer]
     model: Mapping[str, str]
     """Identity of what gave them."""
     judge: Mapping[str, str] = field(default_factory=lambda: NO_JUDGE)
@@ -104,10 +102,14 @@ class _Kept:
     """What it said."""
 
 
+def _asked(suite: Suite, answers: Sequence[Answer]) -> Suite:
+    """Return the suite with the examples that have an answer."""
+    asked = {example.id for example, _, _ in answers}
+    return digested(replace(suite, examples=tuple(e for e in suite.examples if e.id in asked)))
+
+
 def _write(suite: Suite, kept: _Kept, settings: RunSettings, out: Path, how: Rescoring) -> Path:
-    asked = {example.id for example, _, _ in kept.answers}
-    suite = with_judge(replace(suite, examples=tuple(e for e in suite.examples if e.id in asked)), settings.judge)
-    suite = digested(suite)
+    suite = with_judge(suite, settings.judge)
     assessor = Assessor.of(suite, settings.vocabulary, settings.training)
     hearing = _hearing(suite, assessor, kept, settings, how)
     manifest: dict[str, Any] = {"identity": identity_of(suite, assessor, kept.model, judge=hearing.identity)}
@@ -164,24 +166,39 @@ def _suite_of_run(run: Run, settings: RunSettings) -> Suite:
     )
 
 
-def _answers_of(rows: Sequence[tuple[int, Mapping[str, Any]]], where: str) -> list[Answer]:
-    answers: list[Answer] = []
+def _answers_in(path: Path) -> tuple[Sequence[Answer], str]:
+    """Return the answers of a file, which stay there and are parsed when they are asked for, and its sha256.
+
+    Raises:
+        SuiteError: lines are not answers (up to 20 are listed), or two have the same id.
+    """
     faults: list[str] = []
     lines: dict[str, int] = {}
-    for number, row in rows:
+    for number, row in each_jsonl(path, SuiteError):
         try:
-            for key in row:
-                if key not in FIELDS:
-                    raise SuiteError(f"line {number}: unknown key {key!r}{did_you_mean(key, FIELDS)}")
-            example, response = _example(row, f"line {number}"), _response(row, f"line {number}")
+            example, _, _ = _answer(row, f"line {number}")
             if example.id in lines:
                 raise SuiteError(f"line {number}: id {example.id!r} stands in line {lines[example.id]} already")
             lines[example.id] = number
-            answers.append((example, 0, response))
         except SuiteError as fault:
             faults.append(str(fault))
-    raise_listed(where, faults)
-    return answers
+    raise_listed(str(path), faults)
+    if not lines:
+        raise SuiteError(f"{path}: no answer in it; expected one JSON object a line with 'question' and 'answer'")
+    digest = hashlib.sha256()
+    answers = Lines(path, lambda line: _answer(parse_own(line), str(path)), digest.update)
+    return answers, digest.hexdigest()
+
+
+def _answer(row: Mapping[str, Any], here: str) -> Answer:
+    for key in row:
+        if key not in FIELDS:
+            raise SuiteError(f"{here}: unknown key {key!r}{did_you_mean(key, FIELDS)}")
+    return _example(row, here), 0, _response(row, here)
+
+
+def _example_of(answer: Answer) -> Example:
+    return answer[0]
 
 
 def _example(row: Mapping[str, Any], here: str) -> Example:
@@ -189,14 +206,10 @@ def _example(row: Mapping[str, Any], here: str) -> Example:
     question = row.get("question", "")
     if not isinstance(question, str):
         raise SuiteError(f"{here}: question is not a text")
+    given = row.get("id")
     record = {"input": question.strip(), "target": row.get("target"), "meta": row.get("meta")}
     return replace(
-        example_of(
-            {"id": record_id(row), **{k: v for k, v in row.items() if k == "id" and v is not None}, **record},
-            here,
-            blank=True,
-        ),
-        input=question,
+        example_of({"id": record_id(row) if given is None else given, **record}, here, blank=True), input=question
     )
 
 
@@ -215,7 +228,7 @@ def _response(row: Mapping[str, Any], here: str) -> Response:
     return Response(text=answer or "", finish="error" if error else finish, tokens=tokens, error=error or None)
 
 
-def _aligned(answers: Sequence[Answer], suite: Suite, where: str) -> list[Answer]:
+def _aligned(answers: Sequence[Answer], suite: Suite, where: str) -> Sequence[Answer]:
     """Return the answers with the suite's own examples, in the suite's order."""
     given = {example.id: response for example, _, response in answers}
     known = {example.id: example for example in suite.examples}

@@ -10,6 +10,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
+from evalkit.codec import example_record
 from evalkit.data import read_rows
 from evalkit.errors import SuiteError
 from evalkit.examples import example_of, examples_of
@@ -92,7 +93,7 @@ def read_suite(
     return digested(suite)
 
 
-def suite_of_answers(examples: tuple[Example, ...], overrides: Sequence[str] = ()) -> Suite:
+def suite_of_answers(examples: Sequence[Example], overrides: Sequence[str] = ()) -> Suite:
     """Return the suite `answers` for examples that come with their answers; nothing is asked."""
     settings: dict[str, Any] = {"name": ANSWERS, "split": "dev"}
     for item in overrides:
@@ -102,8 +103,10 @@ def suite_of_answers(examples: tuple[Example, ...], overrides: Sequence[str] = (
 
 def digested(suite: Suite) -> Suite:
     """Return the suite with its digests, which hold everything that changes a question or how it is asked."""
-    records = [dump(asdict(example)) for example in suite.examples]
-    data = hashlib.sha256("\n".join(records).encode()).hexdigest()
+    lines = hashlib.sha256()
+    for place, example in enumerate(suite.examples):
+        lines.update(("\n" if place else "").encode() + dump(example_record(example)).encode())
+    data = lines.hexdigest()
     settings = {
         f.name: getattr(suite, f.name) for f in fields(suite) if f.name not in ("examples", "digest", "description")
     }

@@ -202,7 +202,7 @@ class Suite:
 
     name: str
     """The suite's name, equal to its folder's."""
-    examples: tuple[Example, ...]
+    examples: Sequence[Example]
     """The questions, in the suite's order."""
     version: int = 1
     """Raised whenever questions or settings change meaning."""
@@ -254,8 +254,8 @@ class Run:
     """Name of the run: UTC time and six random hex digits."""
     manifest: Mapping[str, Any]
     """Everything that identifies the run: suite, model, versions, settings, status."""
-    rows: tuple[Row, ...]
-    """The answers, in suite order, trials of one example together."""
+    rows: Sequence[Row]
+    """The answers, in suite order, trials of one example together; in memory, or on disk as `open_run` leaves them."""
     summary: Mapping[str, Any] = field(default_factory=dict)
     """Figures derived when the run finished, among them the tag rates of its references."""
 
@@ -280,11 +280,11 @@ class Run:
 class Corpus:
     """What taggers may know beyond one row: texts of the whole run and the words of the domain."""
 
-    answers: tuple[str, ...] = ()
+    answers: Sequence[str] = ()
     """Every answer of the run."""
-    references: tuple[str, ...] = ()
+    references: Sequence[str] = ()
     """Every accepted answer of the suite."""
-    prompts: tuple[str, ...] = ()
+    prompts: Sequence[str] = ()
     """Every question of the suite."""
     training: tuple[str, ...] = ()
     """Answers the model was trained on, where they are known."""

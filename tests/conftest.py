@@ -98,7 +98,7 @@ def write_run(tmp_path: Path) -> Callable[..., Path]:
         settings = {"model": f"models/{name}", "max_errors": 0}
         with RunFolder.create(tmp_path / name, {"identity": whole, "settings": settings}) as run:
             if finished:
-                run.finish(rows, {})
+                run.finish(rows, dict)
         return tmp_path / name
 
     return write

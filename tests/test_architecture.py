@@ -24,8 +24,8 @@ EVALKIT = [path for path in MODULES if path.is_relative_to(ROOT / "evalkit")]
 LAYERS = (
     "types errors",
     "registry",
-    "jsonl codec",
-    "stats variety verdict frames hub",
+    "jsonl lines codec",
+    "stats tally variety verdict frames hub",
     "examples data prompt journal settings catalogue paired scorers taggers",
     "suite record models assess analyze evidence differences brief",
     "backends identity gate harness labels",

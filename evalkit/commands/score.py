@@ -11,7 +11,7 @@ import click
 from evalkit.commands.options import assessing, colored, emit, overrides_of
 from evalkit.court import unjudged
 from evalkit.errors import EvalkitError, Stopped
-from evalkit.record import new_run_id, read_run
+from evalkit.record import new_run_id, open_run
 from evalkit.report import terminal
 from evalkit.report.visible import one_line
 from evalkit.score import Rescoring, score_answers, score_run
@@ -34,7 +34,7 @@ def score(run: str | None, answers: str | None, out: str | None, **given: Any) -
     overrides = overrides_of(given)
     how, place = Rescoring(overrides=overrides, **given), Path(out or Path("runs", new_run_id()))
     folder = score_answers(Path(answers), how, place) if answers is not None else score_run(str(run), how, place)
-    emit(terminal.render(read_run(folder), color=colored()), None)
+    emit(terminal.render(open_run(folder), color=colored()), None)
     click.echo(f"run: {folder}")
     if failed := unjudged(folder):
         raise Stopped(

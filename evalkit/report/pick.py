@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from evalkit.report.visible import one_line, visible
 from evalkit.report.wording import count as counted
 from evalkit.types import SEVERITY_WEIGHTS, Row, Run, Tag
 
+Evidence = tuple[Row, Tag]
+"""An answer, and the error in it that is shown."""
+MANY = 1000
+"""Answers that are held at a time while the ones to show are looked for."""
 BEFORE, INSIDE, AFTER = 70, 160, 70
 """Characters shown before, inside and after the evidence."""
 
@@ -41,13 +45,25 @@ class Excerpt:
     """Text after it."""
 
 
-def evidence(rows: Sequence[Row], category: str, count: int) -> list[tuple[Row, Tag]]:
+def evidence(rows: Sequence[Row], category: str, count: int) -> list[Evidence]:
     """Return up to `count` answers with their gravest tag of a category: the clearest first, a borderline one last."""
-    found = []
+    return evidence_of(rows, [category], count)[category]
+
+
+def evidence_of(rows: Iterable[Row], categories: Iterable[str], count: int) -> dict[str, list[Evidence]]:
+    """Return the evidence of several categories, the rows gone through once."""
+    found: dict[str, list[Evidence]] = {category: [] for category in categories}
     for row in rows:
-        tags = [tag for tag in row.tags if tag.category == category]
-        if tags:
-            found.append((row, max(tags, key=_clarity)))
+        for category in {tag.category for tag in row.tags} & found.keys():
+            held = found[category]
+            held.append((row, max((tag for tag in row.tags if tag.category == category), key=_clarity)))
+            if len(held) > count + MANY:
+                held[:] = _ends(held, count + 1)
+    return {category: _ends(held, count) for category, held in found.items()}
+
+
+def _ends(found: list[Evidence], count: int) -> list[Evidence]:
+    """Return the clearest of some evidence and, as one of `count`, the least clear."""
     ranked = sorted(found, key=lambda pair: _clarity(pair[1]), reverse=True)
     return ranked[:count] if count < 2 or len(ranked) <= count else [*ranked[: count - 1], ranked[-1]]
 

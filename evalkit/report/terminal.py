@@ -15,7 +15,7 @@ from rich.text import Text
 
 from evalkit.analyze import Analysis, Category, Estimate, analyze, lens_of, tagged
 from evalkit.report.advice import advice
-from evalkit.report.pick import View, evidence, excerpt, remarks
+from evalkit.report.pick import View, evidence_of, excerpt, remarks
 from evalkit.report.table import empty_table
 from evalkit.report.visible import one_line
 from evalkit.report.wording import count
@@ -131,9 +131,10 @@ def _notes(run: Run, found: Analysis, view: View) -> list[RenderableType]:
 def _category_parts(run: Run, found: Analysis, view: View, mark: bool) -> list[RenderableType]:
     chosen = [c for c in found.categories if c.name == view.category] if view.category else found.categories[: view.top]
     parts: list[RenderableType] = []
+    shown = evidence_of(run.rows, [category.name for category in chosen], view.examples)
     for category in chosen:
         parts.append(_heading(category))
-        for row, tag in evidence(run.rows, category.name, view.examples):
+        for row, tag in shown[category.name]:
             parts.append(Padding(example(row, tag, mark), (0, 0, 0, 2)))
     return parts
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from types import MappingProxyType
 
 from rapidfuzz.distance import OSA
@@ -59,7 +60,7 @@ class Misspelling:
     def prepare(self, corpus: Corpus) -> Misspelling:
         """Return a tagger that knows the misspelled words of the whole run; the program runs once, here."""
         answers = _frequency(corpus.answers)
-        learned = _frequency((*corpus.references, *corpus.training))
+        learned = _frequency(chain(corpus.references, corpus.training))
         candidates = {w for w in answers | learned if len(w) <= 40 and w.isascii()}
         known, note = known_typos(candidates, self.program)
         words = frozenset(corpus.vocabulary) | terms()

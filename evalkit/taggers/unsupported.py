@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 
 from evalkit.taggers.facts import Fact, claims
 from evalkit.taggers.text import asked, blanked, fences, pieces, require, silent, whole, with_state
@@ -36,7 +37,7 @@ class Unsupported:
 
     def prepare(self, corpus: Corpus) -> Unsupported:
         """Return a tagger that knows what the whole suite and the training data state."""
-        known = {f.key for t in (*corpus.prompts, *corpus.references, *corpus.training) for f in _claims(t)}
+        known = {f.key for t in chain(corpus.prompts, corpus.references, corpus.training) for f in _claims(t)}
         return with_state(self, supported=frozenset(known), informed=bool(corpus.training))
 
     def __call__(self, row: Row) -> Iterable[Tag]:

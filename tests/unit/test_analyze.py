@@ -15,6 +15,7 @@ from evalkit.analyze import (
     lens_of,
     metric_of,
     summarize,
+    tallied,
 )
 from evalkit.types import Example, Response, Row, Tag
 
@@ -179,7 +180,7 @@ def test_the_median_of_few_lengths_has_their_range(make_row):
 
 def test_an_empty_run_and_a_run_of_errors_are_analysed_without_nan_19(make_row):
     for rows in ([], [make_row(error="busy", value=None)]):
-        summary = summarize(rows, LENS)
+        summary = summarize(tallied(rows, LENS), LENS)
         assert summary["answers"] == 0
         assert "nan" not in str(summary).lower()
 

@@ -76,14 +76,11 @@ def test_a_row_has_scores_tags_and_a_primary_category():
 
 def test_taggers_are_prepared_with_the_whole_run():
     ready = assessor(vocabulary=frozenset({"w"}), training=("t",), template="T {input}")._prepared(answers("A", "B"))
-    assert ready.taggers[0].seen == Corpus(
-        answers=("A", "B"),
-        references=("REF", "other", "REF", "other"),
-        prompts=("Q0?", "Q1?"),
-        training=("t",),
-        vocabulary=frozenset({"w"}),
-        template="T {input}",
-    )
+    seen = ready.taggers[0].seen
+    assert list(seen.answers) == ["A", "B"]
+    assert list(seen.references) == ["REF", "other", "REF", "other"]
+    assert list(seen.prompts) == ["Q0?", "Q1?"]
+    assert (seen.training, seen.vocabulary, seen.template) == (("t",), {"w"}, "T {input}")
 
 
 def test_scorers_are_prepared_once_with_every_trial_of_the_run():
@@ -91,17 +88,17 @@ def test_scorers_are_prepared_once_with_every_trial_of_the_run():
     run = [(example, 0, Response("A")), (example, 1, Response("A")), (Example("r", "R?"), 0, Response("B"))]
     Among.prepared.clear()
     built = assessor(scorers=(Among(),), training=("t",))
-    ready = built._prepared(run)
-    assert ready.scorers[0].texts == ("q.0 A", "q.1 A", "r.0 B")
-    assert repr(ready.scorers) == repr(built.scorers)  # what a run's identity holds
     assert [row.score("among").value for row in built.assess(run).rows] == [1.0, 1.0, 0.0]
-    assert Among.prepared == [3, 3]  # neither references nor training answers are scored
+    assert Among.prepared == [3]  # neither references nor training answers are scored
+    ready = built.scorers[0].prepare(run)
+    assert ready.texts == ("q.0 A", "q.1 A", "r.0 B")
+    assert repr(ready) == repr(built.scorers[0])  # what a run's identity holds
 
 
 def test_references_and_prompts_of_trials_count_once():
     example = Example("q", "Q?", ("REF",))
     ready = assessor()._prepared([(example, 0, Response("A")), (example, 1, Response("B"))])
-    assert (ready.taggers[0].seen.references, ready.taggers[0].seen.prompts) == (("REF",), ("Q?",))
+    assert (list(ready.taggers[0].seen.references), list(ready.taggers[0].seen.prompts)) == (["REF"], ["Q?"])
 
 
 def test_an_error_gets_no_tags():
@@ -128,10 +125,11 @@ def test_training_answers_have_rates_of_their_own():
 def test_many_answers_are_shared_out_over_the_cores_and_stay_in_order(monkeypatch):
     monkeypatch.setattr(assess, "MANY", 3)
     monkeypatch.setattr(assess, "CHUNK", 2)
+    monkeypatch.setattr(assess, "AHEAD", 1)
     texts = ("A", "b", "C", "d", "E", "f", "G")
-    together = assessor().assess(answers(*texts)).rows
+    together = list(assessor().assess(answers(*texts)).rows)
     monkeypatch.setattr(assess, "MANY", 100)
-    assert together == assessor().assess(answers(*texts)).rows
+    assert together == list(assessor().assess(answers(*texts)).rows)
 
 
 def test_default_stands_for_all_and_none_for_none():

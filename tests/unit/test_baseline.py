@@ -14,7 +14,7 @@ def folder(path: Path, run_id: str, *, finished: bool = True) -> Path:
     manifest = {"id": run_id, "identity": identity, "settings": {"model": "m", "max_errors": 0}}
     with RunFolder.create(path, manifest) as run:
         if finished:
-            run.finish([Row(Example("q", "why?"), Response("so"))], {})
+            run.finish([Row(Example("q", "why?"), Response("so"))], dict)
     return path
 
 

@@ -32,7 +32,7 @@ def finished(tmp_path, make_row):
     with RunFolder.create(tmp_path / "run", MANIFEST) as run:
         run.append([answer(0), answer(1)])
         rows = [make_row("q0", tags=[("empty", "major", 0.5)]), make_row("q1", "«hostile» \x1b]52;c\x07 ‮", value=None)]
-        run.finish(rows, {"answers": 2})
+        run.finish(rows, lambda: {"answers": 2})
     return tmp_path / "run"
 
 
@@ -270,7 +270,7 @@ def test_a_full_disk_at_the_end_stops_the_run_and_keeps_the_old_rows_7(finished,
 
         monkeypatch.setattr(record, "write_atomic", full)
         with pytest.raises(Stopped, match="No space left on device while the rows were written"):
-            run.finish([make_row()], {})
+            run.finish([make_row()], dict)
     assert (finished / "rows.jsonl").read_bytes() == before
 
 
