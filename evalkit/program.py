@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -97,6 +98,8 @@ def call(group: click.Command, arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return code
     except Exception as fault:
+        if isinstance(fault, OSError) and fault.errno == errno.ENAMETOOLONG:  # any option may hold a path
+            return _say(program, f"{str(fault.filename)[:60]}…: {fault.strerror}", EvalkitError.exit_code)
         if "--debug" in arguments:
             traceback.print_exc()
         where = f"({program} --debug … shows where)"

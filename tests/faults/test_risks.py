@@ -32,7 +32,7 @@ MODULES = sorted([*(ROOT / "evalkit").rglob("*.py"), *(ROOT / "trainkit").rglob(
 
 
 @pytest.fixture
-def canary(tmp_path) -> Path:
+def canary(tmp_path: Path) -> Path:
     """A file that is there as soon as foreign code ran."""
     return tmp_path / "canary"
 
@@ -123,7 +123,9 @@ def test_a_run_of_a_task_of_lm_eval_unpickles_nothing(tmp_path, canary):
     (cache / "evalkit/hashes.json").write_bytes(pickle.dumps(Touch(canary)))
     env = environment(LM_HARNESS_CACHE_PATH=str(cache), XDG_CACHE_HOME=str(cache))
     env["PYTHONPATH"] = f"{tmp_path}:{env['PYTHONPATH']}"
-    done = ran("run", "--model", "scripted:", "--suite", "hellaswag", "--limit", "3", "--out", tmp_path / "run", env=env)
+    done = ran(
+        "run", "--model", "scripted:", "--suite", "hellaswag", "--limit", "3", "--out", tmp_path / "run", env=env
+    )
     assert (done.returncode, canary.exists()) == (0, False), done.stderr
 
 
