@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evalkit.cli import call
-from tests.faults.fuzz import TARGETS, mutant, tried
+from tests.faults.broken import TARGETS, mutant, tried
 
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
