@@ -245,3 +245,28 @@ def test_processes_that_fetch_one_model_at_once_do_the_work_once(tmp_path):
     said = [process.communicate(timeout=60)[0].splitlines() for process in running]
     assert sum("built" in lines for lines in said) == 1
     assert {lines[-1] for lines in said} == {str(tmp_path / "evalkit/models/smollm2-135m-instruct")}
+
+
+COMPUTES = """
+import hashlib, click
+from evalkit import program
+@click.group()
+def evalkit():
+    pass
+@evalkit.command()
+def long():
+    print("begins", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"x", b"y", 2_000_000_000)
+program.run(evalkit)
+"""
+
+
+@pytest.mark.fault(4)
+def test_a_computation_that_no_signal_interrupts_ends_within_five_seconds():
+    process = started("long", program=(sys.executable, "-c", COMPUTES))
+    assert process.stdout
+    assert process.stdout.readline() == "begins\n"
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert (process.returncode, time.monotonic() - began < 5) == (143, True)
