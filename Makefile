@@ -44,7 +44,7 @@ bench: setup ## the benchmarks: long; nothing else may run meanwhile
 	$(BIN)/python -m pytest -m benchmark -s
 
 faults: setup ## inject every fault of the list and write what became of it
-	$(BIN)/python -m pytest -n 2 tests/faults --faults-report reports/reliability/faults.md
+	$(BIN)/python -m pytest -n 2 --dist loadgroup tests/faults --faults-report reports/reliability/faults.md
 
 soak: setup ## kill runs, scorings and trainings at random moments and write what was lost
 	$(BIN)/python -m tests.faults.soak --report reports/reliability/soak.md

@@ -113,7 +113,8 @@ def _resume(folder: Path) -> str:
 def _read_summary(folder: Path) -> dict[str, Any]:
     try:
         summary = parse_object((folder / "summary.json").read_bytes())
-        rates = [rate for table in summary.get("rates", {}).values() for rate in (table or {}).values()]
+        tables = [{} if table is None else table for table in summary.get("rates", {}).values()]
+        rates = [rate for table in tables for rate in table.values()]
         if set(map(type, rates)) - {int, float} or set(map(type, [*summary.get("notes", ())])) - {str}:
             raise TypeError("rates or notes are of another type")
         return summary

@@ -357,7 +357,7 @@ EDITS = [
 ]
 PLAN = Plan("train.jsonl", "0" * 64, 3, 0.1, tuple(EDITS), 0)
 VERSION = {
-    "file": "train.v2.jsonl", "sha256": "0" * 64, "parent": "train.jsonl", "parent_sha256": "1" * 64,
+    "number": 2, "file": "train.v2.jsonl", "sha256": "0" * 64, "parent": "train.jsonl", "parent_sha256": "1" * 64,
     "origin": "train.jsonl", "origin_sha256": "1" * 64, "plan": "p", "undone": ["a"], "made": "2026-01-01",
     "edits": [edit.record() for edit in EDITS],
 }  # fmt: skip
@@ -368,7 +368,7 @@ TARGETS: Mapping[str, Target] = {
     "rows": Target("rows.jsonl", jsonl([row_record(row) for row in ROWS]), _rows),
     "journal": Target(
         "journal.jsonl",
-        jsonl([{"v": 1, "k": "row", "c": "00000000", "r": {"id": "q0", "trial": 0, "response": {"text": "a"}}}] * 3),
+        '{"v":1,"k":"row","c":"0","r":{"id":"q0","trial":0,"response":{"error":null,"text":"a"}}}\n' * 3,
         _journal,
     ),
     "manifest": Target("manifest.json", dump(json.loads((_labelled() / "manifest.json").read_bytes())), _manifest),
