@@ -5,8 +5,11 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 MODEL := smollm2-135m-instruct
 LIMIT ?= 30
+FUZZ_SECONDS ?= 600
+FUZZ_TARGETS ?= rows log results manifest summary suite policy answers labels journal examples reply config training \
+	plan lineage sft jsonl
 
-.PHONY: setup demo test check fix golden bench clean
+.PHONY: setup demo test check fix golden bench faults soak fuzz clean
 
 setup: $(READY)
 
@@ -21,9 +24,9 @@ demo: setup ## answer docs_qa questions with SmolLM2-135M-Instruct and print the
 	$(BIN)/evalkit models fetch $(MODEL)
 	$(BIN)/evalkit run --model $(MODEL) --suite docs_qa --limit $(LIMIT)
 
-test: setup ## every test but the benchmarks
+test: setup ## every test but the benchmarks and the long faults
 	$(BIN)/evalkit models fetch $(MODEL)
-	$(BIN)/python -m pytest -m "not benchmark"
+	$(BIN)/python -m pytest -m "not benchmark and not stress"
 
 check: setup ## what CI checks besides tests
 	$(BIN)/ruff format --check .
@@ -39,6 +42,16 @@ golden: setup ## write the golden files of tests anew; read the diff before you 
 
 bench: setup ## the benchmarks: long; nothing else may run meanwhile
 	$(BIN)/python -m pytest -m benchmark -s
+
+faults: setup ## inject every fault of the list and write what became of it
+	$(BIN)/python -m pytest -n 2 --dist loadgroup tests/faults --faults-report reports/reliability/faults.md
+
+soak: setup ## kill runs, scorings and trainings at random moments and write what was lost
+	$(BIN)/python -m tests.faults.soak --report reports/reliability/soak.md
+
+fuzz: setup ## look for files that break a reader: FUZZ_SECONDS each
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt atheris
+	for target in $(FUZZ_TARGETS); do $(BIN)/python -m tests.faults.fuzz $$target --seconds $(FUZZ_SECONDS) || exit 1; done
 
 clean:
 	rm -rf $(VENV) build dist

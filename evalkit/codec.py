@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from sys import intern
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
-from evalkit.types import SEVERITY_WEIGHTS, Example, Message, Response, Row, Score, Tag
+from evalkit.types import SEVERITY_WEIGHTS, Example, Finish, Message, Response, Row, Score, Tag
 
 
 def response_record(response: Response) -> dict[str, Any]:
@@ -54,8 +55,12 @@ def row_record(row: Row) -> dict[str, Any]:
 
 
 def row_of(record: Mapping[str, Any]) -> Row:
-    """Rebuild a row from its JSON record."""
-    return Row(
+    """Rebuild a row from its JSON record, which may be anybody's.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is no record of a row.
+    """
+    row = Row(
         example=stored_example(record["example"]),
         response=response_of(record["response"]),
         trial=record["trial"],
@@ -63,6 +68,8 @@ def row_of(record: Mapping[str, Any]) -> Row:
         tags=tuple([_tag(tag) for tag in record["tags"]]),
         primary=record["primary"],
     )
+    _refuse_types(row)
+    return row
 
 
 def flat_record(row: Row) -> dict[str, Any]:
@@ -86,6 +93,30 @@ def flat_record(row: Row) -> dict[str, Any]:
 def _fields(value: Example | Message | Response | Score | Tag) -> dict[str, Any]:
     """Return a flat record as a dict; several times as fast as `asdict`, which copies all that is inside."""
     return {name: getattr(value, name) for name in value.__slots__}
+
+
+def _refuse_types(row: Row) -> None:
+    """Raise TypeError where a field holds another type than the vocabulary says."""
+    asked, answer = row.example, row.response
+    texts = [asked.id, answer.text, answer.sent, *asked.target, *asked.choices]
+    maybe = [answer.error, row.primary]
+    for score in row.scores:
+        texts += (score.name, score.why)
+        maybe.append(score.answer)
+    for tag in row.tags:
+        texts += (tag.category, tag.why)
+    if not isinstance(asked.input, str):
+        texts += [text for turn in asked.input for text in (turn.role, turn.content)]
+    wholes = [row.trial, answer.truncated_tokens, *answer.target_tokens]
+    counts = [answer.tokens, answer.prompt_tokens]
+    for values, kinds in (
+        (texts, {str}), (maybe, {str, NoneType}), (wholes, {int}), (counts, {int, NoneType}),
+        (answer.choice_logprobs, {float, int}), (answer.choice_greedy, {bool}),
+    ):  # fmt: skip
+        if not set(map(type, values)) <= kinds:
+            raise TypeError(f"a value in {str(values)[:60]} is of another type")
+    if answer.finish not in get_args(Finish):
+        raise ValueError(f"finish {str(answer.finish)[:20]!r} is unknown")
 
 
 def _score(record: Mapping[str, Any]) -> Score:

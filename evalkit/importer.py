@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import math
 import re
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +26,8 @@ from evalkit.settings import RunSettings
 from evalkit.suite import NAME, digested
 from evalkit.types import Answer, Example, Response, Row, Score, Source, Suite
 
+NAMED = 200
+"""Characters of a model's name that are kept."""
 SAMPLES = re.compile(r"samples_(?P<task>.+)_(?P<time>\d{4}-\d{2}-\d{2}T[\d.:-]+)\.jsonl(\.gz)?")
 KEPT = {
     "doc_id",
@@ -88,20 +92,28 @@ def find_logs(path: Path) -> list[Log]:
 
 
 def _log(task: str, file: Path, time: str) -> Log:
-    results = file.parent / f"results_{time}.json"
-    found = parse_object(results.read_bytes()) if results.is_file() else {}
-    config = found.get("config", {})
-    name = found.get("model_name") or str(config.get("model_args", file.parent.name))
+    found = _results(file.parent / f"results_{time}.json")
+    config = _table(found.get("config"))
+    name = str(found.get("model_name") or config.get("model_args", file.parent.name))
     details = {
         key: str(config[key]) for key in ("model_sha", "model_revision", "model_dtype", "model_args") if config.get(key)
     }
-    return Log(task, file, found.get("configs", {}).get(task, {}), str(name), details)
+    return Log(task, file, _table(_table(found.get("configs")).get(task)), name[:NAMED], details)
+
+
+def _results(path: Path) -> Mapping[str, Any]:
+    try:
+        return parse_object(path.read_bytes()) if path.is_file() else {}
+    except (OSError, ValueError) as fault:
+        raise RunError(f"{path}: no results of lm-eval: {fault}") from None
+
+
+def _table(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _import(log: Log, out: Path) -> Path:
-    samples = _samples(log.path)
-    shares = _shares(samples.values())
-    rows = [_row(log.task, number, lines, shares) for number, lines in samples.items()]
+    rows = _rows(log)
     suite = _suite(log, [row.example for row in rows], _primary(rows))
     assessor = Assessor.of(suite)
     answers: list[Answer] = [(row.example, 0, row.response) for row in rows]
@@ -126,16 +138,32 @@ def _import(log: Log, out: Path) -> Path:
     return out
 
 
+def _rows(log: Log) -> list[Row]:
+    """Return a row per document."""
+    samples, number = _samples(log.path), -1
+    try:
+        shares = _shares(samples.values())
+        return [_row(log.task, number := document, lines, shares) for document, lines in samples.items()]
+    except (ValueError, TypeError, LookupError, AttributeError) as fault:
+        where = f"document {number}" if number >= 0 else "a document"
+        raise RunError(
+            f"{log.path}: {where} is not as lm-eval writes it ({type(fault).__name__}: {str(fault)[:100]})"
+        ) from None
+
+
 def _samples(path: Path) -> dict[int, list[Mapping[str, Any]]]:
     """Return document number -> its samples, one per filter."""
     found: dict[int, list[Mapping[str, Any]]] = {}
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
+    number = 0
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            for number, line in enumerate(file, 1):  # noqa: B007 - told where a line is none
                 sample = parse_object(line.strip())
                 found.setdefault(int(sample["doc_id"]), []).append(sample)
-            except (ValueError, KeyError, TypeError) as fault:
-                raise RunError(f"{path}: line {number} is no sample of lm-eval: {fault}") from None
+    except (OSError, EOFError, zlib.error) as fault:
+        raise RunError(f"{path}: cannot be read: {fault}") from None
+    except (ValueError, KeyError, TypeError) as fault:
+        raise RunError(f"{path}: line {number} is no sample of lm-eval: {fault}") from None
     if not found:
         raise RunError(f"{path}: no sample in it")
     return dict(sorted(found.items()))
@@ -170,9 +198,12 @@ def _response(sample: Mapping[str, Any]) -> tuple[str, Response]:
     answers = sample["resps"]
     values = [answer[0] if isinstance(answer, list) and answer else answer for answer in answers]
     if values and all(isinstance(v, list | tuple) and len(v) == 2 for v in values):
+        logprobs = tuple(float(v[0]) for v in values)
+        if not all(map(math.isfinite, logprobs)):
+            raise ValueError("a log-probability is no finite number")
         return str(first[0]), Response(
             sent=str(first[0]),
-            choice_logprobs=tuple(float(v[0]) for v in values),
+            choice_logprobs=logprobs,
             choice_greedy=tuple(str(v[1]) == "True" for v in values),
         )
     text = values[0] if values and isinstance(values[0], str) else ""
@@ -193,6 +224,8 @@ def _metrics(sample: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     """Yield (key of the sample, our name) of each metric; older logs do not list them."""
     name = sample.get("filter", "none")
     for metric in sample.get("metrics") or [key for key in sample if key not in KEPT]:
+        if not isinstance(metric, str):
+            raise TypeError(f"metric {metric!r} is no text")
         yield metric, metric if name == "none" else f"{metric},{name}"
 
 

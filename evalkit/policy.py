@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -12,6 +11,7 @@ from typing import Any, get_args
 from evalkit.errors import EvalkitError
 from evalkit.gate import Rule
 from evalkit.registry import did_you_mean
+from evalkit.toml import read_toml
 from evalkit.verdict import Direction, Role
 
 VERSION = 1
@@ -140,12 +140,9 @@ def read_policy(path: Path) -> Policy:
     Raises:
         EvalkitError: the file cannot be read, or says something this module does not know.
     """
+    table = read_toml(path)
     try:
-        return parse_policy(tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as fault:
-        raise EvalkitError(f"{path}: cannot be read: {fault.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
-        raise EvalkitError(f"{path}: is not TOML: {fault}") from None
+        return parse_policy(table)
     except EvalkitError as fault:
         raise EvalkitError(f"{path}: {fault}") from None
 

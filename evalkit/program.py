@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Mapping
 from types import FrameType
@@ -61,6 +63,7 @@ class Commands(click.Group):
 def run(group: click.Command) -> NoReturn:
     """Run the command line of this process and exit with its code; every failure is one line on stderr."""
     signal.signal(signal.SIGTERM, _stop)
+    _watch()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a job in the background ignores it
         signal.signal(signal.SIGINT, _stop)
     for name in ("stdout", "stderr"):
@@ -97,6 +100,8 @@ def call(group: click.Command, arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return code
     except Exception as fault:
+        if isinstance(fault, OSError) and fault.errno == errno.ENAMETOOLONG:  # any option may hold a path
+            return _say(program, f"{str(fault.filename)[:60]}…: {fault.strerror}", EvalkitError.exit_code)
         if "--debug" in arguments:
             traceback.print_exc()
         where = f"({program} --debug … shows where)"
@@ -111,16 +116,24 @@ def _say(program: str, message: str, code: int) -> int:
 
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
-    """Stop the command in good order; a second signal ends the process at once, which loses as little as a kill.
-
-    After SIGTERM so does time: whoever sends it kills what stays.
-    """
+    """Stop the command in good order; a second signal ends the process at once, which loses as little as a kill."""
     for other, code in SIGNALS.items():
         if signal.getsignal(other) is _stop:
             signal.signal(other, lambda *_, code=code: os._exit(code))
-    if number == signal.SIGTERM:
-        late = threading.Timer(GRACE, os._exit, (SIGNALS[signal.SIGTERM],))
-        late.daemon = True
-        late.start()
-        raise Terminated
-    raise KeyboardInterrupt
+    raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+
+
+def _watch() -> None:
+    """End the process some seconds after SIGTERM, even in a computation that no signal of Python's interrupts."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))  # a worker's signals are its own
+
+    def leave() -> NoReturn:
+        while signal.SIGTERM not in os.read(reader, 64):
+            pass
+        time.sleep(GRACE)
+        os._exit(SIGNALS[signal.SIGTERM])
+
+    threading.Thread(target=leave, daemon=True).start()

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from evalkit.codec import row_of, row_record
+from evalkit.codec import response_of, row_of, row_record
 from evalkit.errors import IdentityError, RunError, RunLocked, Stopped, Unfinished
 from evalkit.journal import Journal, read_journal
 from evalkit.jsonl import collector_paused, dump, parse_object, parse_own, write_atomic
@@ -27,7 +27,7 @@ from evalkit.types import Row, Run
 SCHEMA = 1
 FINISHED = "finished"
 _log = logging.getLogger(__name__)
-_DAMAGE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+_DAMAGE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 _KEYS = (
     ("id",),
     ("status",),
@@ -139,7 +139,12 @@ def _resume(folder: Path) -> str:
 
 def _read_summary(folder: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads((folder / "summary.json").read_bytes()))
+        summary = parse_object((folder / "summary.json").read_bytes())
+        tables = [{} if table is None else table for table in summary.get("rates", {}).values()]
+        rates = [rate for table in tables for rate in table.values()]
+        if set(map(type, rates)) - {int, float} or set(map(type, [*summary.get("notes", ())])) - {str}:
+            raise TypeError("rates or notes are of another type")
+        return summary
     except (OSError, *_DAMAGE) as fault:
         raise RunError(f"{folder}/summary.json: damaged ({fault}); {_anew(folder)}") from None
 
@@ -163,7 +168,20 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         table = manifest.get(tables[0]) if tables else manifest
         if not isinstance(table, dict) or key not in table:
             raise RunError(f"{path}: damaged (no {'.'.join((*tables, key))})")
+    if not _typed(manifest):
+        raise RunError(f"{path}: damaged (a value is of another type)")
     return dict(manifest)
+
+
+def _typed(manifest: Mapping[str, Any]) -> bool:
+    """Say whether what a manifest tells of a run is text where it must be; it may come from others."""
+    identity, settings, warnings = manifest["identity"], manifest["settings"], manifest.get("warnings", [])
+    texts = [manifest["id"], manifest["status"], manifest.get("made", ""), settings["model"], *identity.values()]
+    return (
+        isinstance(warnings, list)
+        and set(map(type, [*texts, *warnings])) <= {str}
+        and type(settings["max_errors"]) in (int, float)
+    )
 
 
 class RunFolder:
@@ -181,7 +199,7 @@ class RunFolder:
                 _write_manifest(path, manifest)
             self.manifest = read_manifest(path)
             records, good, torn = read_journal(path / "journal.jsonl")
-            self.answered = {(r["id"], r["trial"]): r for r in records}
+            self.answered = _answered(path, records)
             self._journal = Journal(path / "journal.jsonl", good)
         except BaseException:
             os.close(self._lock)
@@ -281,6 +299,18 @@ class RunFolder:
             self._journal.close()
             os.close(self._lock)
             self._lock = None
+
+
+def _answered(path: Path, records: Iterable[dict[str, Any]]) -> dict[tuple[str, int], dict[str, Any]]:
+    """Return (example id, trial) -> the last record of that answer; a journal may come from others."""
+    found = {}
+    for number, record in enumerate(records, 1):
+        try:
+            response_of(record["response"])
+            found[record["id"], record["trial"]] = record
+        except _DAMAGE as fault:
+            raise RunError(f"{path}/journal.jsonl: line {number} is no answer ({fault})") from None
+    return found
 
 
 def _hashed(lines: Iterable[bytes], digest: hashlib._Hash) -> Iterator[bytes]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from evalkit.errors import SuiteError
 from evalkit.examples import example_of, examples_of
 from evalkit.jsonl import dump, read_jsonl
 from evalkit.registry import did_you_mean, load, table
+from evalkit.toml import parse_toml, read_toml
 from evalkit.types import SEVERITY_WEIGHTS, Example, Sampling, Source, Suite
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -56,7 +56,7 @@ def find_suite(given: str) -> Path:
 
 def describe(folder: Path) -> Suite:
     """Return a suite's settings without its examples: enough for a list."""
-    settings = _read_toml(folder / "suite.toml")
+    settings = read_toml(folder / "suite.toml", SuiteError)
     return _suite_of({"name": folder.resolve().name, **settings}, where=str(folder / "suite.toml"))
 
 
@@ -79,7 +79,7 @@ def read_suite(
         raise SuiteError(f"--limit {limit}: expected a positive number of examples")
     given = f"{LM_EVAL}{given}" if given.startswith("mmlu_") and given not in suite_folders() else given
     folder = None if given.startswith(LM_EVAL) else find_suite(given)
-    settings = _read_toml(folder / "suite.toml") if folder else _task_settings(given.removeprefix(LM_EVAL))
+    settings = read_toml(folder / "suite.toml", SuiteError) if folder else _task_settings(given.removeprefix(LM_EVAL))
     if folder:
         settings.setdefault("name", folder.resolve().name)
     for item in overrides:
@@ -116,17 +116,6 @@ def digested(suite: Suite) -> Suite:
     return replace(suite, data_digest=data, digest=hashlib.sha256(dump(settings).encode()).hexdigest())
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
-    except OSError as fault:
-        raise SuiteError(f"{path}: cannot be read: {fault.strerror}") from None
-    except UnicodeDecodeError:
-        raise SuiteError(f"{path}: expected UTF-8 text; save it as UTF-8") from None
-    except tomllib.TOMLDecodeError as fault:
-        raise SuiteError(f"{path}: not TOML: {fault}") from None
-
-
 def _task_settings(task: str) -> dict[str, Any]:
     """Return the settings of a suite that is nothing but an lm-eval task."""
     return {"name": task, "source": {"lm_eval": task}, "taggers": ["none"], "description": f"lm-eval's task {task}"}
@@ -137,8 +126,8 @@ def _override(settings: dict[str, Any], item: str) -> None:
     if not equals or not key:
         raise SuiteError(f"--set {item!r}: expected key=value, for instance generation.max_new_tokens=64")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        value = parse_toml(f"value = {text}")["value"]
+    except ValueError:
         value = text
     *path, last = key.split(".")
     for part in path:
@@ -239,7 +228,7 @@ def _checked(suite: Suite, where: str) -> Suite:
         if ours not in _COLUMNS or not isinstance(theirs, str):
             raise SuiteError(f"{where}: source.columns.{ours} = {theirs!r}{did_you_mean(ours, _COLUMNS)}")
     for category, severity in suite.severity.items():
-        if severity not in SEVERITY_WEIGHTS:
+        if not isinstance(severity, str) or severity not in SEVERITY_WEIGHTS:
             raise SuiteError(
                 f"{where}: severity.{category} = {severity!r}{did_you_mean(str(severity), SEVERITY_WEIGHTS)}"
             )

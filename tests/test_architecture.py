@@ -24,7 +24,7 @@ EVALKIT = [path for path in MODULES if path.is_relative_to(ROOT / "evalkit")]
 LAYERS = (
     "types errors",
     "registry",
-    "jsonl lines codec",
+    "jsonl lines codec toml",
     "stats tally variety verdict frames hub",
     "examples data prompt journal settings catalogue paired scorers taggers",
     "suite record models assess analyze evidence differences brief",

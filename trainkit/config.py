@@ -5,7 +5,6 @@ Knows nothing of what the settings mean.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 from evalkit.errors import EvalkitError
 from evalkit.registry import did_you_mean
+from evalkit.toml import read_toml
 from trainkit.errors import TrainError
 
 T = TypeVar("T")
@@ -67,15 +67,9 @@ def build(kind: type[T], given: Mapping[str, Any], hints: Mapping[str, str] | No
     return kind(**values)
 
 
-def read_toml(path: str | Path, error: type[EvalkitError] = TrainError) -> dict[str, Any]:
+def read_settings(path: str | Path, error: type[EvalkitError] = TrainError) -> dict[str, Any]:
     """Read settings from a TOML file; `-` and `_` in names are the same."""
-    try:
-        table = tomllib.loads(Path(path).read_bytes().decode("utf-8-sig"))
-    except OSError as fault:
-        raise error(f"{path}: cannot be read: {fault.strerror}") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as fault:
-        raise error(f"{path}: not TOML: {' '.join(str(fault).split())}") from None
-    return {name.replace("-", "_"): value for name, value in table.items()}
+    return {name.replace("-", "_"): value for name, value in read_toml(Path(path), error).items()}
 
 
 def to_toml(settings: Any) -> str:

@@ -27,7 +27,7 @@ from trainkit.checkpoint import (
     write_json,
     write_text,
 )
-from trainkit.config import read_toml, to_toml
+from trainkit.config import read_settings, to_toml
 from trainkit.errors import TrainError
 from trainkit.intake import Prepared, load_of, prepare
 from trainkit.plan import estimate
@@ -80,7 +80,7 @@ def resume(folder: str | Path, *, say: Say = lambda line: None, tell: Any = None
         raise TrainError(f"{out}: no training here (no {SETTINGS}); give the --out of the training that was stopped")
     if (out / MANIFEST).is_file() or not (out / STEPS / RUN).is_file():
         raise TrainError(f"{out}: this training is finished; there is nothing to resume")
-    settings = replace(SftSettings.of(read_toml(out / SETTINGS)), out=str(out.resolve()))
+    settings = replace(SftSettings.of(read_settings(out / SETTINGS)), out=str(out.resolve()))
     prepared = prepare(settings)
     with held(out, fresh=False):
         before = read_json(out / STEPS / RUN)

@@ -25,8 +25,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     target = config.getoption(OPTION, None)
-    if target and not hasattr(config, "workerinput"):  # a worker of xdist gets its arguments from here
+    if target:
         config.args += sorted(REFERENCES - set(config.args))
+    if target and not hasattr(config, "workerinput"):  # a worker of xdist writes no report
         config.pluginmanager.register(Proofs(Path(target)))
 
 

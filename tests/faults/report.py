@@ -42,8 +42,9 @@ class Proofs:
             if report.nodeid not in found:
                 found.append(report.nodeid)
         if report.when == "call" and not report.skipped:
-            given = dict(report.user_properties)
-            self.sums.update({name: int(str(given.get(name, name == "tries"))) for name in SUMS})
+            told = [(name, int(str(value))) for name, value in report.user_properties if name in SUMS]
+            for name, value in told if "tries" in dict(told) else [*told, ("tries", 1)]:
+                self.sums[name] += value
 
     def pytest_sessionfinish(self) -> None:
         """Write the page."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import signal
@@ -200,3 +201,72 @@ def test_a_run_without_standard_streams_is_whole(command, tmp_path, equal, descr
     quiet = ["sh", "-c", f'exec "$@" {descriptors}', "sh", sys.executable, "-m", "evalkit"]
     assert ran(*command, "--out", tmp_path / "bare", program=tuple(quiet)).returncode == 0
     equal(tmp_path / "whole", tmp_path / "bare")
+
+
+DIGEST = """
+import sys
+from evalkit.models import find_checkpoint
+print(find_checkpoint(sys.argv[1]).digest())
+"""
+
+
+def test_a_cache_of_hashes_filled_by_many_processes_at_once_is_whole_and_right(tiny, tmp_path):
+    models = [Path(shutil.copytree(tiny, tmp_path / f"model{i}")) for i in range(4)]
+    for number, model in enumerate(models):
+        (model / "generation_config.json").write_text(json.dumps({"top_k": number}))
+    env, python = environment(XDG_CACHE_HOME=str(tmp_path / "cache")), (sys.executable, "-c", DIGEST)
+    right = [ran(model, program=python, env=environment(XDG_CACHE_HOME="/dev/null")).stdout for model in models]
+    assert len(set(right)) == 4
+    running = [started(model, program=python, env=env) for model in models * 3]
+    assert [process.communicate(timeout=60) for process in running] == [(digest, "") for digest in right * 3]
+    kept = json.loads((tmp_path / "cache/evalkit/hashes.json").read_text())
+    assert all(re.fullmatch("[0-9a-f]{64}", value) for value in kept.values())
+    assert [path.name for path in (tmp_path / "cache/evalkit").iterdir()] == ["hashes.json"]
+
+
+FETCH = """
+import json, sys, time
+from dataclasses import asdict
+from evalkit import catalogue
+def build(entry, work, target, say):
+    print("built")
+    time.sleep(1)
+    target.mkdir()
+    (target / catalogue.MARK).write_text(json.dumps(asdict(entry)))
+    return target
+catalogue._build = build
+print(catalogue.fetch("smollm2-135m-instruct"))
+"""
+
+
+def test_processes_that_fetch_one_model_at_once_do_the_work_once(tmp_path):
+    env = environment(XDG_CACHE_HOME=str(tmp_path))
+    running = [started(program=(sys.executable, "-c", FETCH), env=env) for _ in range(3)]
+    said = [process.communicate(timeout=60)[0].splitlines() for process in running]
+    assert sum("built" in lines for lines in said) == 1
+    assert {lines[-1] for lines in said} == {str(tmp_path / "evalkit/models/smollm2-135m-instruct")}
+
+
+COMPUTES = """
+import hashlib, click
+from evalkit import program
+@click.group()
+def evalkit():
+    pass
+@evalkit.command()
+def long():
+    print("begins", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"x", b"y", 2_000_000_000)
+program.run(evalkit)
+"""
+
+
+@pytest.mark.fault(4)
+def test_a_computation_that_no_signal_interrupts_ends_within_five_seconds():
+    process = started("long", program=(sys.executable, "-c", COMPUTES))
+    assert process.stdout
+    assert process.stdout.readline() == "begins\n"
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert (process.returncode, time.monotonic() - began < 5) == (143, True)

@@ -32,7 +32,7 @@ MODULES = sorted([*(ROOT / "evalkit").rglob("*.py"), *(ROOT / "trainkit").rglob(
 
 
 @pytest.fixture
-def canary(tmp_path) -> Path:
+def canary(tmp_path: Path) -> Path:
     """A file that is there as soon as foreign code ran."""
     return tmp_path / "canary"
 

@@ -15,7 +15,7 @@ from tests.conftest import jsonl
 from tests.faults.processes import TRAINKIT, ran, started, until
 
 WEIGHTS = ("model.safetensors",)
-pytestmark = pytest.mark.stress
+pytestmark = [pytest.mark.stress, pytest.mark.xdist_group("training")]  # one training is compared with all
 
 
 @pytest.fixture(scope="module")

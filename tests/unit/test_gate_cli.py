@@ -164,7 +164,7 @@ def test_equal_scores_pass_only_where_there_are_enough_of_them(gate, write_run, 
         ("version = 2", "version 2: this evalkit reads version 1"),
         ("[[waivers]]\nmetric = 'match'\nreason = 'r'", "needs `until`, the last day on which it counts"),
         ("alpha = 0.7", "alpha must lie between 0 and 0.5, got 0.7"),
-        ("= 1", "gate.toml: is not TOML"),
+        ("= 1", "gate.toml: not TOML"),
         ("[tags.repetition]\nrole = 'gate'", "the policy gates [tags.repetition], but no tagger ran on docs_qa"),
     ],
 )

@@ -110,7 +110,7 @@ def test_a_file_that_is_no_policy_is_named(tmp_path: Path) -> None:
         read_policy(tmp_path / "missing.toml")
     path = tmp_path / "gate.toml"
     path.write_text("alpha = ")
-    with pytest.raises(EvalkitError, match=r"gate.toml: is not TOML"):
+    with pytest.raises(EvalkitError, match=r"gate.toml: not TOML"):
         read_policy(path)
     path.write_text("alpa = 0.1")
     with pytest.raises(EvalkitError, match=r"gate.toml: the top level: unknown key 'alpa'"):

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from trainkit.config import build, knobs_of, read_toml, to_toml
+from trainkit.config import build, knobs_of, read_settings, to_toml
 from trainkit.errors import TrainError
 from trainkit.settings import RENAMED, SftSettings
 
@@ -81,23 +81,23 @@ def test_toml_and_back_is_the_same(tmp_path):
     )
     path = tmp_path / "sft.toml"
     path.write_text(to_toml(settings), encoding="utf-8")
-    assert SftSettings.of(read_toml(path)) == settings
+    assert SftSettings.of(read_settings(path)) == settings
 
 
 def test_toml_names_may_be_written_like_the_flags(tmp_path):
     path = tmp_path / "c.toml"
     path.write_text("max-steps = 3\n")
-    assert read_toml(path) == {"max_steps": 3}
+    assert read_settings(path) == {"max_steps": 3}
 
 
 def test_a_broken_config_is_one_line(tmp_path):
     path = tmp_path / "c.toml"
     path.write_text("model = \n")
     with pytest.raises(TrainError, match="not TOML") as fault:
-        read_toml(path)
+        read_settings(path)
     assert "\n" not in str(fault.value)
     with pytest.raises(TrainError, match="cannot be read"):
-        read_toml(tmp_path / "none.toml")
+        read_settings(tmp_path / "none.toml")
 
 
 def test_the_learning_rate_follows_what_is_trained():

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from evalkit.jsonl import scrub
-from trainkit.config import Knob, knobs_of, read_toml
+from trainkit.config import Knob, knobs_of, read_settings
 
 Command = Callable[..., Any]
 
@@ -32,7 +32,7 @@ def flags(kind: type[Any], without: Collection[str] = ()) -> Callable[[Command],
 
 def merged(config: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the config's settings, overridden by the flags that were given."""
-    read = read_toml(config) if config else {}
+    read = read_settings(config) if config else {}
     return {**read, **{name: value for name, value in given.items() if value is not None}}
 
 

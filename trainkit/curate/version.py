@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.errors import RunLocked
-from evalkit.jsonl import dump, read_jsonl, write_atomic
+from evalkit.jsonl import dump, parse_object, read_jsonl, write_atomic
 from evalkit.registry import did_you_mean
 from trainkit.curate.edits import Edit, Plan, edit_of, plan_of, rows_named
 from trainkit.curate.guard import held_out_questions, refuse_overlap
@@ -77,10 +76,10 @@ def read_plan(path: str | Path) -> Plan:
     """Read plan.json; a folder stands for the plan in it."""
     file = Path(path) / "plan.json" if Path(path).is_dir() else Path(path)
     try:
-        record = json.loads(read_bytes(file))
+        record = parse_object(read_bytes(file))
     except ValueError as fault:
         raise TrainError(f"{file}: no plan of `trainkit curate` (not JSON: {fault})") from None
-    return plan_of(record if isinstance(record, dict) else {}, str(file))
+    return plan_of(record, str(file))
 
 
 def applied(plan: str | Path, path: str | Path | None = None, held_out: Sequence[str] = ()) -> Written:

@@ -1,0 +1,42 @@
+"""docs/faults.md and the reports of reliability say what their commands measured, and link to what is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from evalkit.errors import EvalkitError, RunLocked, Stopped
+from evalkit.program import GRACE, INTERNAL, SIGNALS
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/faults.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", ["docs/faults.md", "SECURITY.md", "reports/README.md"])
+def test_every_link_of_the_page_leads_somewhere(page):
+    folder = (ROOT / page).parent
+    for target in re.findall(r"\]\(([^)#:]+)\)", (ROOT / page).read_text(encoding="utf-8")):
+        assert (folder / target).exists(), target
+
+
+def test_the_page_names_only_exit_codes_that_there_are():
+    known = {EvalkitError.exit_code, Stopped.exit_code, RunLocked.exit_code, INTERNAL, *SIGNALS.values()}
+    named = {int(code) for words in re.findall(r"exit ([\d or]+)", PAGE) for code in re.findall(r"\d+", words)}
+    assert named == known
+    assert GRACE < 5
+
+
+def test_every_command_of_the_page_is_one_of_make():
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"make ([a-z]+) ", PAGE)) - {"room"} <= targets
+
+
+def test_nothing_was_lost():
+    faults, soak = (
+        (ROOT / f"reports/reliability/{name}.md").read_text(encoding="utf-8") for name in ("faults", "soak")
+    )
+    for name in ("not survived", "rows lost", "bytes differing after completion"):
+        assert f"| {name} | 0 |" in faults
+    assert re.findall(r"^\| all \| (\d+) \|.* (\d+) \| 0 \| 0 \|$", soak, re.MULTILINE) == [("40", "40")]
