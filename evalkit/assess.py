@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields, is_dataclass, replace
 from multiprocessing import get_all_start_methods, get_context
@@ -78,15 +78,18 @@ class Assessor:
         """Return what requests must ask for: `choose` where a scorer reads log-probabilities of choices."""
         return "choose" if any(getattr(scorer, "kind", "") == "choose" for scorer in self.scorers) else "generate"
 
-    def assess(self, answers: Sequence[Answer]) -> Assessment:
-        """Score and tag the answers of a whole run, and measure how often references get the same tags."""
+    def assess(self, answers: Sequence[Answer], rows: Rows | None = None) -> Assessment:
+        """Score and tag the answers of a whole run, and measure how often references get the same tags.
+
+        `rows` is what shares out the work, where that is not for this process to do.
+        """
+        rows = rows or Assessor.rows
         ready = self._prepared(answers)
+        learned = [(Example(str(i), ""), 0, Response(text=text)) for i, text in enumerate(self.training)]
         return Assessment(
-            rows=ready._rows(answers),
-            references=self._rates([a for a in map(_reference, answers) if a]),
-            training=self._rates(
-                [(Example(str(i), ""), 0, Response(text=text)) for i, text in enumerate(self.training)]
-            ),
+            rows=tuple(rows(ready, answers)),
+            references=self._rates([a for a in map(_reference, answers) if a], rows),
+            training=self._rates(learned, rows),
             notes=tuple(note for tagger in ready.taggers if (note := getattr(tagger, "note", ""))),
         )
 
@@ -102,23 +105,23 @@ class Assessor:
         )
         return replace(self, taggers=tuple(_prepared(tagger, corpus) for tagger in self.taggers))
 
-    def _rows(self, answers: Sequence[Answer]) -> tuple[Row, ...]:
+    def rows(self, answers: Sequence[Answer]) -> tuple[Row, ...]:
         """Return a row per answer, in order; many answers are shared out over the cores."""
-        if len(answers) < MANY or not self._parallel():
+        beside = (os.cpu_count() or 1) > 1 and "torch" not in sys.modules and "fork" in get_all_start_methods()
+        if not (self.many(answers) and beside):  # never beside torch, whose threads do not survive a fork
             return tuple(self.row(*answer) for answer in answers)
         with ProcessPoolExecutor(mp_context=get_context("fork"), initializer=_take, initargs=(self,)) as pool:
             return tuple(pool.map(_row_of, answers, chunksize=CHUNK))
 
-    def _parallel(self) -> bool:
-        """Say whether other processes may help: never beside torch, whose threads do not survive a fork."""
-        apart = all(getattr(scorer, "parallel", True) for scorer in self.scorers)
-        return apart and (os.cpu_count() or 1) > 1 and "torch" not in sys.modules and "fork" in get_all_start_methods()
+    def many(self, answers: Sequence[Answer]) -> bool:
+        """Say whether other processes may help, and are worth their start."""
+        return len(answers) >= MANY and all(getattr(scorer, "parallel", True) for scorer in self.scorers)
 
-    def _rates(self, answers: Sequence[Answer]) -> dict[str, float] | None:
+    def _rates(self, answers: Sequence[Answer], share: Rows) -> dict[str, float] | None:
         """Return category -> share of texts that get it, as if a model had written them; None where there are none."""
         if not answers or not self.taggers:
             return None
-        rows = replace(self, scorers=())._prepared(answers)._rows(answers)
+        rows = tuple(share(replace(self, scorers=())._prepared(answers), answers))
         counts = Counter(category for row in rows for category in {tag.category for tag in row.tags})
         return {category: count / len(rows) for category, count in sorted(counts.items())}
 
@@ -156,6 +159,8 @@ def _reference(answer: Answer) -> Answer | None:
     return example, 0, text
 
 
+Rows = Callable[[Assessor, Sequence[Answer]], Iterable[Row]]
+"""What scores and tags many answers with an assessor that is ready, in order."""
 _READY: list[Assessor] = []
 """The assessor of a worker process."""
 

@@ -4,48 +4,27 @@ from __future__ import annotations
 
 import itertools
 import logging
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from evalkit.analyze import Lens, summarize
-from evalkit.assess import Answer, Assessment, Assessor
-from evalkit.codec import response_of, response_record
-from evalkit.errors import ModelError, RunError, SuiteError
+from evalkit.engines import check_engine, opened
+from evalkit.engines.shards import Batch, plan_of, shards_of, share_of
+from evalkit.engines.worker import Part
+from evalkit.errors import ModelError, RunError
 from evalkit.identity import identity_of
+from evalkit.jobs import Job, finish, jobs_of, place_of
 from evalkit.models import load_backend
-from evalkit.prompt import requests_of, unlike_trained
-from evalkit.record import RunFolder, new_run_id, read_run
-from evalkit.registry import load
+from evalkit.prompt import unlike_trained
+from evalkit.record import RunFolder, read_run
 from evalkit.settings import RunSettings
-from evalkit.suite import read_suite
-from evalkit.types import Backend, Request, Run, Suite, Tick
+from evalkit.types import Backend, Request, Run, Tick
 
 _log = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
 """Called with (answers so far, answers in all)."""
-Plan = list[list[int]]
-"""Batches of indices into the requests of all jobs, one after the other."""
-
-
-@dataclass
-class Job:
-    """One suite on its way through a model, and the folder that keeps its answers."""
-
-    suite: Suite
-    assessor: Assessor
-    requests: tuple[Request, ...]
-    folder: RunFolder | None = None
-    redo: set[tuple[str, int]] = field(default_factory=set)
-
-    def pending(self, request: Request) -> bool:
-        """Say whether this request still needs an answer that is kept."""
-        key = (request.example_id, request.trial)
-        return self.folder is not None and (key not in self.folder.answered or key in self.redo)
 
 
 def run(model: str, suite: str, *, out: str | Path | None = None, **settings: Any) -> Run:
@@ -59,29 +38,23 @@ def start(settings: RunSettings, *, out: str | Path | None = None, progress: Pro
     jobs, backend, plan = _prepare(settings)
     with ExitStack() as held:
         for job in jobs:
-            path = (
-                Path("runs", new_run_id())
-                if out is None
-                else Path(out)
-                if len(jobs) == 1
-                else Path(out, job.suite.name)
-            )
-            identity = identity_of(job.suite, job.assessor, backend.identity, plan)
-            manifest: dict[str, Any] = {"identity": identity, "settings": settings.record()}
-            if warning := unlike_trained(job.suite, getattr(backend, "trained_prompt", {}), backend.identity):
-                _log.warning("%s: %s", settings.model, warning)
-                manifest["warnings"] = [warning]
-            job.folder = held.enter_context(RunFolder.create(path, manifest))
-        return _complete(jobs, backend, plan, progress)
+            manifest = _manifest(job, settings, backend, plan)
+            job.folder = held.enter_context(RunFolder.create(place_of(job.suite, len(jobs), out), manifest))
+        return _complete(jobs, backend, plan, settings, progress)
 
 
-def resume(path: str | Path, *, retry_errors: bool = False, progress: Progress | None = None) -> list[Path]:
-    """Complete a run from its folder, by whole planned batches; nothing it depends on may have changed."""
+def resume(
+    path: str | Path, *, retry_errors: bool = False, progress: Progress | None = None, **engine: Any
+) -> list[Path]:
+    """Complete a run from its folder, by whole planned batches; nothing it depends on may have changed.
+
+    `engine` are fields of RunSettings that change no answer: `engine`, `workers`, `ray_address`.
+    """
     with RunFolder.open(Path(path)) as folder:
         for made in ("scored", "imported"):
             if made in folder.manifest:
                 raise RunError(f"{path}: its answers were {made}, no model was asked; there is nothing to resume")
-        settings = RunSettings.of(folder.manifest["settings"])
+        settings = replace(RunSettings.of(folder.manifest["settings"]), **engine)
         measured = folder.manifest["identity"].get("model.batch_tokens")
         jobs, backend, plan = _prepare(settings, int(measured) if measured else None)
         job = next((job for job in jobs if job.suite.name == folder.manifest["identity"]["suite"]), jobs[0])
@@ -89,64 +62,55 @@ def resume(path: str | Path, *, retry_errors: bool = False, progress: Progress |
         job.folder = folder
         if retry_errors:
             job.redo = {key for key, record in folder.answered.items() if record["response"]["error"]}
-        if folder.finished:  # until the rows are written again, they do not stand for the journal
+        if folder.complete:  # until the rows are written again, they do not stand for the journal
             folder.update(status="running")
-        return _complete(jobs, backend, plan, progress)
+        return _complete(jobs, backend, plan, settings, progress)
 
 
-def _prepare(settings: RunSettings, measured: int | None = None) -> tuple[list[Job], Backend, Plan]:
-    """Read suites, build scorers and taggers, open the model, plan: what fails cheaply fails first.
+def _prepare(settings: RunSettings, measured: int | None = None) -> tuple[list[Job], Backend, list[Batch]]:
+    """Read suites, open the model, plan: what fails cheaply fails first.
 
     `measured` is the token budget that the run was planned with, where none was given.
     """
-    jobs = []
-    for name in settings.suites:
-        suite = read_suite(
-            name,
-            overrides=settings.overrides,
-            data_dir=settings.data_dir,
-            fewshot=settings.fewshot,
-            limit=settings.limit,
-        )
-        assessor = Assessor.of(suite, settings.vocabulary, settings.training)
-        jobs.append(Job(suite, assessor, tuple(requests_of(suite, assessor.kind))))
-    if twice := [name for name, n in Counter(job.suite.name for job in jobs).items() if n > 1]:
-        raise SuiteError(f"two suites are called {twice[0]!r}; run them one after the other")
-    options = {name: getattr(settings, name) for name in ("batch_tokens", "concurrency", "timeout")}
-    backend = load_backend(settings.model, {**options, "measured": measured})
+    check_engine(settings)
+    jobs = jobs_of(settings)
+    backend = load_backend(settings.model, settings.options(measured))
     for job in jobs:
         for kind in sorted({request.kind for request in job.requests} - backend.kinds):
             raise ModelError(f"model {settings.model!r} cannot {kind} answers, as suite {job.suite.name!r} asks")
-    return jobs, backend, list(_planned(jobs, backend))
+    return jobs, backend, plan_of([job.requests for job in jobs], backend)
 
 
-def _planned(jobs: list[Job], backend: Backend) -> Iterator[list[int]]:
-    """Yield batches: choices of all suites share one plan, so that equal requests cost once; others do not."""
-    groups: dict[str | int, list[tuple[int, Request]]] = {}
-    starts = 0
-    for number, job in enumerate(jobs):
-        for index, request in enumerate(job.requests, starts):
-            groups.setdefault("choose" if request.kind == "choose" else number, []).append((index, request))
-        starts += len(job.requests)
-    for group in groups.values():
-        for batch in backend.plan([request for _, request in group]):
-            yield [group[position][0] for position in batch]
+def _manifest(job: Job, settings: RunSettings, backend: Backend, plan: list[Batch]) -> dict[str, Any]:
+    """Return what a run's manifest says when it begins."""
+    identity = identity_of(job.suite, job.assessor, backend.identity, plan)
+    manifest: dict[str, Any] = {"identity": identity, "settings": settings.record()}
+    if settings.shard:
+        manifest["part"] = settings.shard
+    if warning := unlike_trained(job.suite, getattr(backend, "trained_prompt", {}), backend.identity):
+        _log.warning("%s: %s", settings.model, warning)
+        manifest["warnings"] = [warning]
+    return manifest
 
 
-def _complete(jobs: list[Job], backend: Backend, plan: Plan, progress: Progress | None) -> list[Path]:
-    """Answer what is pending, batch by batch, then score, tag and write the rows of each job that has a folder."""
+def _complete(
+    jobs: list[Job], backend: Backend, plan: list[Batch], settings: RunSettings, progress: Progress | None
+) -> list[Path]:
+    """Answer what is pending, part by part, then score, tag and write the rows of each job that has a folder."""
     asked = [(job, request) for job in jobs for request in job.requests]
-    batches = [[asked[index] for index in batch] for batch in plan]
-    pending = [part for part in batches if any(job.pending(request) for job, request in part)]
-    tick = _counter(sum(map(len, pending)), progress)
-    for part in pending:
-        began = time.monotonic()
-        answered = [response_record(r) for r in backend.respond([request for _, request in part], tick)]
-        _commit(jobs, part, answered, time.monotonic() - began)
-    for job in jobs:
-        if job.folder and (remarks := getattr(backend, "remarks", ())):
-            job.folder.update(warnings=list(dict.fromkeys([*job.folder.manifest.get("warnings", ()), *remarks])))
-    return [_finish(job) for job in jobs if job.folder]
+    share = share_of(shards_of(plan), settings.share)
+    pending = [[batch for batch in shard if any(asked[i][0].pending(asked[i][1]) for i in batch)] for shard in share]
+    shards = [shard for shard in pending if shard]
+    tick = _counter(sum(len(batch) for shard in shards for batch in shard), progress)
+    with opened(settings, backend, [job.requests for job in jobs]) as engine:
+        for part in engine.run(shards, tick):
+            _commit(jobs, [asked[index] for index in part.indices], part)
+        folders = [job.folder for job in jobs if job.folder]
+        for folder in folders:
+            folder.warn(engine.remarks)
+        if settings.shard:
+            return [folder.close_part() for folder in folders]
+        return [finish(job, engine.rows) for job in jobs if job.folder]
 
 
 def _counter(total: int, progress: Progress | None) -> Tick:
@@ -155,37 +119,16 @@ def _counter(total: int, progress: Progress | None) -> Tick:
     return lambda: progress(next(done), total) if progress else None
 
 
-def _commit(jobs: list[Job], part: list[tuple[Job, Request]], answered: list[dict[str, Any]], seconds: float) -> None:
-    """Journal what was pending of one batch, each answer in the folder of its own suite."""
+def _commit(jobs: list[Job], asked: list[tuple[Job, Request]], part: Part) -> None:
+    """Journal what was pending of one part, each answer in the folder of its own suite."""
     for job in jobs:
         if job.folder:
             records = [
                 {"id": request.example_id, "trial": request.trial, "response": response}
-                for (owner, request), response in zip(part, answered, strict=True)
+                for (owner, request), response in zip(asked, part.records, strict=True)
                 if owner is job and job.pending(request)
             ]
             if records:
                 job.folder.append(records)
-                job.folder.note_time({"answers": len(records), "seconds": round(seconds, 3)})
-
-
-def _finish(job: Job) -> Path:
-    """Score and tag the kept answers in suite order; write rows and summary."""
-    folder = job.folder
-    assert folder is not None
-    examples = {example.id: example for example in job.suite.examples}
-    answers: list[Answer] = []
-    for request in job.requests:
-        record = folder.answered[request.example_id, request.trial]
-        answers.append((examples[request.example_id], request.trial, response_of(record["response"])))
-    finish(folder, job.suite, job.assessor.assess(answers))
-    return folder.path
-
-
-def finish(folder: RunFolder, suite: Suite, assessment: Assessment) -> None:
-    """Write the rows and the summary of an assessed run."""
-    lens = Lens(suite.primary, {}, assessment.references, assessment.training)
-    summary = summarize(assessment.rows, lens) | {"notes": list(assessment.notes)}
-    if suite.requests:
-        summary["lm_eval"] = load("evalkit.harness:aggregate")(suite, assessment.rows)
-    folder.finish(assessment.rows, summary)
+                host = {"host": part.host} if part.host else {}
+                job.folder.note_time({"answers": len(records), "seconds": round(part.seconds, 3), **host})

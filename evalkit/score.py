@@ -11,8 +11,8 @@ from typing import Any
 from evalkit.assess import Answer, Assessor
 from evalkit.errors import SuiteError
 from evalkit.examples import example_of, raise_listed, record_id
-from evalkit.flow import finish
 from evalkit.identity import identity_of
+from evalkit.jobs import conclude
 from evalkit.jsonl import MAX_LISTED, read_jsonl
 from evalkit.record import RunFolder, read_run
 from evalkit.registry import did_you_mean
@@ -87,7 +87,7 @@ def _write(suite: Suite, answers: list[Answer], settings: RunSettings, out: Path
     assessor = Assessor.of(suite, settings.vocabulary, settings.training)
     manifest = {"identity": identity_of(suite, assessor, model), "settings": settings.record(), "scored": True}
     with RunFolder.create(out, manifest) as folder:
-        finish(folder, suite, assessor.assess(answers))
+        conclude(folder, suite, assessor.assess(answers))
     return out
 
 
