@@ -102,7 +102,7 @@ def _complete(
     pending = [[batch for batch in shard if any(asked[i][0].pending(asked[i][1]) for i in batch)] for shard in share]
     shards = [shard for shard in pending if shard]
     tick = _counter(sum(len(batch) for shard in shards for batch in shard), progress)
-    with opened(settings, backend, [job.requests for job in jobs]) as engine:
+    with opened(settings, backend, [job.requests for job in jobs], plan) as engine:
         for part in engine.run(shards, tick):
             _commit(jobs, [asked[index] for index in part.indices], part)
         folders = [job.folder for job in jobs if job.folder]

@@ -75,6 +75,8 @@ class RunSettings:
             raise EvalkitError(f"--workers {self.workers}: expected 1 or more")
         if self.engine != "ray" and (self.workers is not None or self.ray_address is not None):
             raise EvalkitError("--workers and --ray-address go with --engine ray")
+        if self.engine == "ray" and self.model.startswith("openai:"):
+            raise EvalkitError("--engine ray loads a model in every worker; an endpoint is asked with --concurrency N")
         number, count = self.share
         if number > count:
             raise EvalkitError(f"--shard {self.shard}: expected K/N with K from 1 to N, for instance 2/3")

@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from evalkit.assess import Answer, Assessor
+from evalkit.engines.cluster import secure
 from evalkit.engines.local import LocalEngine
-from evalkit.engines.shards import Shard
-from evalkit.engines.worker import Part, Work
+from evalkit.engines.shards import Batch, Shard
+from evalkit.engines.worker import Part, Work, facts_of
 from evalkit.errors import EvalkitError
 from evalkit.registry import load
 from evalkit.settings import RunSettings
@@ -41,14 +42,14 @@ def check_engine(settings: RunSettings) -> None:
 
 
 @contextmanager
-def opened(settings: RunSettings, backend: Backend, suites: Sequence[Sequence[Request]]) -> Iterator[Engine]:
-    """Open the engine that the settings name, for the requests of some suites, and close it whatever happens.
-
-    Raises:
-        EvalkitError: the backend is not made for it.
-    """
+def opened(
+    settings: RunSettings, backend: Backend, suites: Sequence[Sequence[Request]], plan: Sequence[Batch]
+) -> Iterator[Engine]:
+    """Open the engine that the settings name, for the requests of some suites, and close it whatever happens."""
     if settings.engine == "local":
         yield LocalEngine(backend, suites)
         return
-    with load("evalkit.engines.ray:RayEngine")(settings, backend, Work.of(settings, backend, suites)) as engine:
+    secure()  # before Ray loads
+    work = Work.of(settings, backend, suites)
+    with load("evalkit.engines.ray:RayEngine")(settings, work, facts_of(backend, plan)) as engine:
         yield engine
