@@ -56,6 +56,8 @@ def merge(paths: Sequence[Path], out: Path) -> list[Path]:
         _check_alike(parts)
         _check_whole(parts)
     jobs = {job.suite.name: job for job in jobs_of(groups[0][0].settings)}
+    order = {name: place for place, name in enumerate(jobs)}
+    groups.sort(key=lambda parts: order.get(parts[0].identity["suite"], len(order)))
     whole = [(parts, _job_of(parts[0], jobs)) for parts in groups]
     return [_merged(parts, job, place_of(job.suite, len(whole), out)) for parts, job in whole]
 

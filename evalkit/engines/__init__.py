@@ -49,7 +49,7 @@ def opened(
     if settings.engine == "local":
         yield LocalEngine(backend, suites)
         return
-    secure()  # before Ray loads
+    secure(settings.ray_address)  # before Ray loads
     work = Work.of(settings, backend, suites)
     with load("evalkit.engines.ray:RayEngine")(settings, work, facts_of(backend, plan)) as engine:
         yield engine

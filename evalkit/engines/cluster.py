@@ -12,6 +12,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 import time
@@ -25,6 +26,10 @@ from evalkit.registry import load
 OWN = "local"
 MEMORY = 256 * 1024 * 1024
 """Bytes that our own cluster keeps for questions and answers on their way."""
+LOOPBACK = "127.0.0.1"
+"""Where our own cluster listens."""
+REACH = 10.0
+"""Seconds until a cluster takes a connection."""
 GRACE = 5.0
 """Seconds that its processes have to end by themselves."""
 _TOKEN = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
@@ -32,10 +37,19 @@ Process = tuple[int, str]
 """Id and start time of a process: ids are used again."""
 
 
-def secure() -> None:
-    """Let Ray ask for a token, and tell nobody about its use; this counts only before it loads."""
+def secure(address: str | None) -> None:
+    """Let Ray ask for a token, tell nobody of its use, and stay on this machine; this counts only before it loads."""
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if (
+        where_of(address) == OWN
+    ):  # by its name a matter of two systems; on every one it keeps Ray to the loopback address
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+
+
+def where_of(address: str | None) -> str:
+    """Return the cluster that is meant."""
+    return address or os.environ.get("RAY_ADDRESS") or OWN
 
 
 @contextlib.contextmanager
@@ -48,17 +62,32 @@ def connected(address: str | None, cpus: int) -> Iterator[None]:
     if load("ray:is_initialized")():  # by whoever called us, who will also end it
         yield
         return
-    where = address or os.environ.get("RAY_ADDRESS") or OWN
+    where = where_of(address)
+    _check_reachable(where)
     with _own(cpus) if where == OWN else _anothers() as more:
         handler = signal.getsignal(signal.SIGTERM)
         try:
             load("ray:init")(where, log_to_driver=False, logging_level=logging.CRITICAL, **more)
         except Exception as fault:  # Ray raises many kinds
-            raise Stopped(f"the Ray cluster at {where} cannot be used: {one_line_of(fault)}") from None
+            raise Stopped(
+                f"the Ray cluster at {where} cannot be used: {one_line_of(fault)}; "
+                "a cluster's token is read from RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token"
+            ) from None
         finally:
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, handler)  # Ray's own would end the process before the run is closed
         yield
+
+
+def _check_reachable(where: str) -> None:
+    """Refuse a HOST:PORT where nothing listens: Ray itself would try for minutes."""
+    host, _, port = where.rpartition(":")
+    if "/" in host or not (host and port.isdecimal()):
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=REACH).close()
+    except (OSError, OverflowError) as fault:
+        raise Stopped(f"the Ray cluster at {where} cannot be reached: {fault}") from None
 
 
 @contextlib.contextmanager
@@ -75,13 +104,14 @@ def _own(cpus: int) -> Iterator[dict[str, Any]]:
     """Yield what starts a cluster of our own; end what is left of it by the ids of its processes."""
     if not any(name in os.environ for name in _TOKEN):
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # of this process and those it starts; in no file
-    before, folder = _descendants(), tempfile.mkdtemp(prefix="evalkit-ray-")
+    short = "/tmp" if Path("/tmp").is_dir() else None  # paths of sockets may have 107 bytes
+    before, folder = _descendants(), tempfile.mkdtemp(prefix="evalkit-ray-", dir=short)
     try:
         yield {
             "num_cpus": cpus,
             "object_store_memory": MEMORY,
             "include_dashboard": False,
-            "_node_ip_address": "127.0.0.1",
+            "_node_ip_address": LOOPBACK,
             "_temp_dir": folder,
         }
     finally:

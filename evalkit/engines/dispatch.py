@@ -27,6 +27,8 @@ _log = logging.getLogger(__name__)
 STRIKES = 3
 """Workers lost over a shard before it is cut, or over one question before it is given up; and workers in a row that are
 lost before they are ready, before the run stops."""
+AHEAD = 2
+"""Shards that a worker has at a time, so that it need not wait for the next."""
 SLOW = 2.0
 """Times the median after which a shard at work is given to a second worker that has nothing to do."""
 POLL, ALARM, PATIENCE = 1.0, 30.0, 1800.0
@@ -67,6 +69,10 @@ Event = Ready | Done | Lost
 class Crew(Protocol):
     """Workers somewhere. Each answers what it is handed one after the other."""
 
+    @property
+    def needs(self) -> str:
+        """Say what a worker needs."""
+
     def hire(self) -> int:
         """Ask for one more worker; `Ready` says when it is there, which may be never."""
 
@@ -87,12 +93,19 @@ class Task:
     shard: Shard
     strikes: int = 0
     """Workers that were lost while they worked on it."""
+    suspect: bool = False
+    """Whether it is a half of a shard that killed."""
     holders: set[int] = field(default_factory=set)
     """Workers that have it now."""
     since: float = 0.0
     """When it was handed out last."""
     part: Part | None = None
     """The first answer."""
+
+    @property
+    def alone(self) -> bool:
+        """Say whether it may be what kills: no worker has it together with another, which would be blamed for it."""
+        return bool(self.strikes) or self.suspect
 
 
 @dataclass
@@ -102,6 +115,10 @@ class Hand:
     ready: bool = False
     held: dict[int, Task] = field(default_factory=dict)
     """Ticket -> task, in the order in which they are answered."""
+
+    def takes(self, task: Task) -> bool:
+        """Say whether the worker may have one more task to wait for it."""
+        return len(self.held) < AHEAD and not any(one.alone for one in (task, *self.held.values()))
 
 
 class Dispatch:
@@ -145,10 +162,12 @@ class Dispatch:
     def _hand_out(self) -> None:
         """Give every ready worker a shard, and a second to wait for it as long as there are enough for all."""
         ready = {number: hand for number, hand in self._hands.items() if hand.ready}
-        for depth in (1, 2):
-            for number, hand in ready.items():
-                if len(hand.held) < depth and self._waiting and (depth == 1 or len(self._waiting) > len(ready)):
-                    self._hand(number, self._waiting.popleft())
+        for number, hand in ready.items():
+            if self._waiting and not hand.held:
+                self._hand(number, self._waiting.popleft())
+        for number, hand in ready.items():
+            if len(self._waiting) > len(ready) and hand.takes(self._waiting[0]):
+                self._hand(number, self._waiting.popleft())
         for number, hand in ready.items():
             if not hand.held and (slow := self._straggler()):
                 self._hand(number, slow)
@@ -161,12 +180,16 @@ class Dispatch:
         self.crew.hand(worker, self._tickets, task.shard)
 
     def _straggler(self) -> Task | None:
-        """Return the task that has taken longest, where that is much longer than usual and nobody has a copy."""
+        """Return the task that has taken longest, where that is much longer than usual and nobody has a copy.
+
+        What may have killed a worker is not given to a second one.
+        """
         if not self._times:
             return None
         late = self.clock() - SLOW * statistics.median(self._times)
-        alone = [t for h in self._hands.values() for t in h.held.values() if t.part is None and len(t.holders) == 1]
-        return min((task for task in alone if task.since < late), key=lambda task: task.since, default=None)
+        held = [task for hand in self._hands.values() for task in hand.held.values() if task.since < late]
+        alone = [t for t in held if t.part is None and len(t.holders) == 1 and not t.alone]
+        return min(alone, key=lambda task: task.since, default=None)
 
     def _heard(self, event: Event) -> Iterator[Part]:
         if isinstance(event, Ready):
@@ -198,7 +221,7 @@ class Dispatch:
             self.unequal += [index for index, first, second in pairs if first != second]
 
     def _lost(self, event: Lost) -> Iterator[Part]:
-        """Take back what a lost worker held; only the shard it was working on may be to blame."""
+        """Take back what a lost worker held; the first, which it was working on as far as is known, is blamed."""
         hand = self._hands.pop(event.worker)
         _log.warning("a worker was lost (%s); its questions are asked again", event.why)
         self._stillborn += not hand.ready
@@ -226,7 +249,9 @@ class Dispatch:
         if len(task.shard) == 1:
             self._remark("a batch whose answers killed workers was cut, so its others were not answered as planned")
         self._open += len(parts) - 1
-        self._waiting.extendleft(Task(part, 0 if sum(map(len, part)) == 1 else STRIKES - 1) for part in reversed(parts))
+        self._waiting.extendleft(
+            Task(part, 0 if sum(map(len, part)) == 1 else STRIKES - 1, suspect=True) for part in reversed(parts)
+        )
 
     def _remark(self, *remarks: str) -> None:
         self.remarks += [remark for remark in remarks if remark not in self.remarks]
@@ -237,7 +262,7 @@ class Dispatch:
         if any(hand.ready for hand in self._hands.values()):
             self._manned, self._warned = now, False
         if now - self._manned > PATIENCE:
-            raise Stopped(f"no worker for {PATIENCE:.0f} seconds: the cluster has no room for one")
+            raise Stopped(f"no worker for {PATIENCE:.0f} seconds: each needs {self.crew.needs}")
         if now - self._manned > ALARM and not self._warned:
             self._warned = True
-            _log.warning("no worker for %.0f seconds: waiting until the cluster has room for one", ALARM)
+            _log.warning("no worker for %.0f seconds: waiting for a node that has %s", ALARM, self.crew.needs)

@@ -24,7 +24,7 @@ from evalkit.settings import RunSettings
 from evalkit.types import Row, Tick
 
 _log = logging.getLogger(__name__)
-AHEAD = 2
+SENT = 2
 """Chunks of answers that are sent out for each CPU."""
 
 
@@ -80,7 +80,7 @@ class RayEngine:
     def _assessed(self, shared: Any, answers: Sequence[Answer]) -> Iterator[Row]:
         """Yield rows in order; a chunk whose node is lost is sent again by Ray itself."""
         assess, sent = ray.remote(num_cpus=1)(Assessor.rows), deque[Any]()
-        most = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
+        most = SENT * max(1, int(ray.cluster_resources().get("CPU", 1)))
         try:
             for start in range(0, len(answers), CHUNK):
                 if len(sent) >= most:
@@ -101,7 +101,9 @@ class RayEngine:
         """Return how many workers to hire: as told, or as many as the nodes that are there have room for."""
         room = sum(_room(node["Resources"], self.needs) for node in ray.nodes() if node["Alive"])
         if not (self.settings.workers or room):
-            raise Stopped(f"no node of the Ray cluster has room for a worker, which needs {_named(self.needs)}")
+            raise Stopped(
+                f"no node of the Ray cluster has {_named(self.needs)}, as a worker needs; OMP_NUM_THREADS sets the CPUs"
+            )
         return self.settings.workers or room
 
 
@@ -112,7 +114,7 @@ class Actors:
         """Send once what all workers need to know."""
         self._work = ray.put(work)
         self._class = ray.remote(Actor).options(**needs, max_restarts=0, scheduling_strategy="SPREAD")
-        self._threads = needs["num_cpus"]
+        self._threads, self.needs = needs["num_cpus"], _named(needs)
         self._actors: dict[int, Any] = {}
         self._asked: dict[Any, tuple[int, int]] = {}
         self._numbers = itertools.count(1)
@@ -141,7 +143,7 @@ class Actors:
                 value = _got(ref)
                 found.append(Done(worker, ticket, value) if ticket else Ready(worker, *value))
             except RayError as fault:
-                lost[worker] = Lost(worker, one_line_of(fault))
+                lost[worker] = Lost(worker, _why(fault))
         for worker in lost:
             self._drop(worker)
         return [*found, *lost.values()]
@@ -178,6 +180,11 @@ def _got(ref: Any) -> Any:
         raise RuntimeError(f"in a worker: {one_line_of(cause) if cause else one_line_of(fault)}") from fault
 
 
+def _why(fault: RayError) -> str:
+    """Return the last line of what Ray says, which is where it says why."""
+    return str(fault).rstrip().rpartition("\n")[2].strip()[:160]
+
+
 def _room(has: Mapping[str, float], needs: Mapping[str, int]) -> int:
     """Return how many workers a node has room for."""
     names = {"CPU": needs["num_cpus"], "GPU": needs["num_gpus"]}
@@ -185,4 +192,4 @@ def _room(has: Mapping[str, float], needs: Mapping[str, int]) -> int:
 
 
 def _named(needs: Mapping[str, int]) -> str:
-    return f"{needs['num_cpus']} CPUs" + (" and a GPU" if needs["num_gpus"] else "")
+    return f"{needs['num_cpus']} CPU" + ("s" if needs["num_cpus"] > 1 else "") + (" and a GPU" * needs["num_gpus"])

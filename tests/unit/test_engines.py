@@ -29,6 +29,8 @@ FACTS = {"model.name": "m"}
 class FakeCrew:
     """Workers in made-up time: each needs `seconds(worker, shard)`, and dies of a shard where `kills` says so."""
 
+    needs = "1 CPU"
+
     def __init__(
         self,
         answer: Callable[[int, Shard], Part] | None = None,
@@ -79,7 +81,7 @@ class FakeCrew:
         self.most_in_flight = max(self.most_in_flight, in_flight)
 
     def events(self, seconds: float) -> Sequence[Event]:
-        self._due.sort(key=lambda due: due[:2])
+        self._due.sort(key=lambda due: (due[0], isinstance(due[2], Done), due[1]))  # a death loses the last answer
         if not self._due or self._due[0][0] > self.now + seconds:
             self.now += seconds
             return []
@@ -175,6 +177,14 @@ def test_a_question_that_kills_is_found_and_the_others_are_answered(poison, work
     ]
 
 
+def test_what_was_answered_just_before_a_worker_died_is_not_to_blame():
+    """Answers take no time here, so a worker that dies loses the one before as well."""
+    kills = {13, 21}
+    crew = FakeCrew(kills=lambda worker, shard: any(kills & set(batch) for batch in shard), seconds=lambda *_: 0.0)
+    found, _ = run(crew, shards(12, batch=4), workers=2)
+    assert found == {**right(48), 13: CRASHED, 21: CRASHED}
+
+
 def test_a_shard_is_cut_between_batches_first_which_changes_no_answer():
     crew = FakeCrew(kills=lambda worker, shard: [7] in shard)
     found, dispatch = run(crew, [[[0, 1, 2], [3, 4, 5, 6], [7]]])
@@ -225,10 +235,10 @@ def test_workers_that_never_start_stop_the_run():
 
 def test_a_cluster_without_room_is_warned_of_and_stops_the_run(caplog):
     crew = FakeCrew(room=0)
-    with pytest.raises(Stopped, match="no worker for 1800 seconds: the cluster has no room for one"):
+    with pytest.raises(Stopped, match="no worker for 1800 seconds: each needs 1 CPU"):
         run(crew, shards(4))
     assert crew.now <= PATIENCE + 2
-    assert caplog.messages == ["no worker for 30 seconds: waiting until the cluster has room for one"]
+    assert caplog.messages == ["no worker for 30 seconds: waiting for a node that has 1 CPU"]
 
 
 def test_a_worker_that_would_answer_otherwise_is_refused():

@@ -217,14 +217,14 @@ def test_a_merged_run_is_resumed_like_any(settings, tmp_path):
 
 
 def test_several_suites_are_cut_and_merged_together(suite_at, script, tmp_path):
-    settings = RunSettings(model=script(), suites=(str(suite_at("one", count=18)), str(suite_at("two", count=5))))
+    settings = RunSettings(model=script(), suites=(str(suite_at("two", count=18)), str(suite_at("one", count=5))))
     whole = flow.start(settings, out=tmp_path / "whole")
     for number in (1, 2):
         flow.start(cut(settings, number, 2), out=tmp_path / f"part{number}")
     merged = merge([tmp_path / "part1", tmp_path / "part2"], tmp_path / "merged")
-    assert merged == [tmp_path / "merged/one", tmp_path / "merged/two"]
+    assert merged == [tmp_path / "merged/two", tmp_path / "merged/one"]
     assert [results(folder) for folder in merged] == [results(folder) for folder in whole]
-    (alone,) = merge([tmp_path / "part1/two", tmp_path / "part2/two"], tmp_path / "alone")
+    (alone,) = merge([tmp_path / "part1/one", tmp_path / "part2/one"], tmp_path / "alone")
     assert results(alone) == results(whole[1])
 
 
