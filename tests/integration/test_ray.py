@@ -98,7 +98,7 @@ class Cluster:
     def address(self) -> str:
         return str(self.cluster.address)
 
-    def add(self) -> Any:
+    def add(self):
         return self.cluster.add_node(num_cpus=1, object_store_memory=MEMORY)
 
     def kill(self, number: int) -> None:
@@ -139,7 +139,7 @@ def results(folder: Path) -> tuple[bytes, bytes]:
 
 
 @pytest.fixture
-def slowly(script) -> str:
+def slowly(script):
     """A script of 48 answers, each of which takes an eighth of a second."""
     return script([{"id": f"q{i}", "answer": f"a{i}", "delay": 0.125} for i in range(48)])
 
