@@ -54,6 +54,8 @@ def resume(
         for made in ("scored", "imported"):
             if made in folder.manifest:
                 raise RunError(f"{path}: its answers were {made}, no model was asked; there is nothing to resume")
+        if engine.get("engine") == "local":
+            engine = {"workers": None, "ray_address": None, **engine}
         settings = replace(RunSettings.of(folder.manifest["settings"]), **engine)
         measured = folder.manifest["identity"].get("model.batch_tokens")
         jobs, backend, plan = _prepare(settings, int(measured) if measured else None)
@@ -103,11 +105,11 @@ def _complete(
     shards = [shard for shard in pending if shard]
     tick = _counter(sum(len(batch) for shard in shards for batch in shard), progress)
     with opened(settings, backend, [job.requests for job in jobs], plan) as engine:
+        folders = [job.folder for job in jobs if job.folder]
         for part in engine.run(shards, tick):
             _commit(jobs, [asked[index] for index in part.indices], part)
-        folders = [job.folder for job in jobs if job.folder]
-        for folder in folders:
-            folder.warn(engine.remarks)
+            for folder in folders:
+                folder.warn(engine.remarks)
         if settings.shard:
             return [folder.close_part() for folder in folders]
         return [finish(job, engine.rows) for job in jobs if job.folder]

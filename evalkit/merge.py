@@ -127,12 +127,12 @@ def _merged(parts: Sequence[Part], job: Job, out: Path) -> Path:
 def _together(parts: Sequence[Part]) -> tuple[Answers, list[str]]:
     """Return every answer by its key, and a warning where copies of one are not equal; an error gives way."""
     kept: Answers = {}
-    unequal: dict[Key, None] = {}
+    unequal: list[Key] = []
     for part in parts:
         for key, record in part.answers().items():
             before = kept.get(key)
             if before is None or before["response"]["error"]:
                 kept[key] = record
             elif not record["response"]["error"] and record != before:
-                unequal[key] = None
-    return kept, [unequal_copies([key[0] for key in unequal])] if unequal else []
+                unequal.append(key)
+    return kept, [unequal_copies(key[0]) for key in unequal[:1]]

@@ -36,7 +36,7 @@ class RayEngine:
         self.settings, self.work, self.facts = settings, work, facts
         self.threads = int(facts.get("model.threads") or 1)
         self.needs = {"num_cpus": self.threads, "num_gpus": int(facts.get("model.device") == "cuda")}
-        self.remarks: list[str] = []
+        self._dispatch: Dispatch | None = None
         self._connection = ExitStack()
         self._is_connected = False
 
@@ -48,22 +48,30 @@ class RayEngine:
         """Leave the cluster; one of our own ends."""
         self._connection.close()
 
+    @property
+    def remarks(self) -> Iterable[str]:
+        """Return what workers and dispatcher remarked so far."""
+        if self._dispatch is None:
+            return ()
+        requests = itertools.chain.from_iterable(self.work.suites)
+        unequal = self._dispatch.unequal
+        first = [next(itertools.islice(requests, index, None)).example_id for index in unequal[:1]]
+        return [*self._dispatch.remarks, *map(unequal_copies, first)]
+
     def run(self, shards: Sequence[Shard], tick: Tick) -> Iterator[Part]:
         """Yield the answers of each shard, in the order in which they come."""
         if not shards:
             return
         self._connect()
-        dispatch = Dispatch(crew := Actors(self.work, self.needs), self._workers(), self.facts)
+        crew = Actors(self.work, self.needs)
+        self._dispatch = Dispatch(crew, self._workers(), self.facts)
         try:
-            for part in dispatch.run(shards):
+            for part in self._dispatch.run(shards):
                 for _ in part.indices:
                     tick()
                 yield part
         finally:
             crew.dismiss()
-        requests = list(itertools.chain.from_iterable(self.work.suites))
-        unequal = [requests[index].example_id for index in dispatch.unequal]
-        self.remarks += [*dispatch.remarks, *([unequal_copies(unequal)] if unequal else [])]
 
     def rows(self, assessor: Assessor, answers: Sequence[Answer]) -> Iterable[Row]:
         """Score and tag many answers on the CPUs of the cluster, in order; few of them here."""

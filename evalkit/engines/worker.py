@@ -61,9 +61,9 @@ def facts_of(backend: Backend, plan: Sequence[Batch]) -> dict[str, str]:
     return {**{f"model.{k}": v for k, v in backend.identity.items()}, "plan": plan_hash(plan), **versions()}
 
 
-def unequal_copies(ids: Sequence[str]) -> str:
-    """Say that questions were answered twice and not equally, which marks a run as not deterministic."""
-    return f"nondeterministic: unequal copies of answers: {len(ids)}, the first to {ids[0]!r}; the first copy is kept"
+def unequal_copies(first: str) -> str:
+    """Say that answers were computed twice and not equally, the first of them to the example `first`."""
+    return f"nondeterministic: copies of answers are not equal, the first to {first!r}; the first copy is kept"
 
 
 def answered(backend: Backend, requests: Sequence[Request], tick: Tick = no_tick) -> list[Record]:

@@ -343,7 +343,7 @@ def test_a_run_may_begin_on_one_engine_and_end_on_another(settings, tmp_path, fa
         with pytest.raises(KeyboardInterrupt):
             flow.start(on(settings, **how), out=folder)
         monkeypatch.setattr(flow, "_commit", commit)
-        flow.resume(folder, engine=second, workers=2 if second == "ray" else None)
+        flow.resume(folder, **({"engine": "local"} if second == "local" else {"engine": "ray", "workers": 2}))
         assert results(folder) == results(whole)
 
 

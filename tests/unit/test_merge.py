@@ -183,7 +183,7 @@ def test_unequal_copies_of_an_answer_mark_the_run_and_the_first_counts(settings,
     (again,) = flow.start(cut(settings, 1, 2), out=tmp_path / "zagain")
     (merged,) = merge([changed(again, text="else"), *parts], tmp_path / "merged")
     assert read_manifest(merged)["warnings"] == [
-        "nondeterministic: unequal copies of answers: 1, the first to 'q0'; the first copy is kept"
+        "nondeterministic: copies of answers are not equal, the first to 'q0'; the first copy is kept"
     ]
     assert results(merged)[0] == results(whole)[0]
 
