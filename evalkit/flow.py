@@ -25,6 +25,8 @@ from evalkit.types import Backend, Request, Run, Tick
 _log = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
 """Called with (answers so far, answers in all)."""
+PART_TOKENS = 1024
+"""Token budget of a scoring batch where parts of a run are answered by themselves: measured, it would differ."""
 
 
 def run(model: str, suite: str, *, out: str | Path | None = None, **settings: Any) -> Run:
@@ -76,6 +78,8 @@ def _prepare(settings: RunSettings, measured: int | None = None) -> tuple[list[J
     """
     check_engine(settings)
     jobs = jobs_of(settings)
+    if settings.shard and any(request.kind == "choose" for job in jobs for request in job.requests):
+        measured = measured or PART_TOKENS
     backend = load_backend(settings.model, settings.options(measured))
     for job in jobs:
         for kind in sorted({request.kind for request in job.requests} - backend.kinds):
