@@ -12,7 +12,7 @@ from typing import Any
 
 from evalkit.engines import check_engine, opened
 from evalkit.engines.shards import Batch, plan_of, shards_of, share_of
-from evalkit.engines.worker import Part
+from evalkit.engines.worker import Reply
 from evalkit.errors import ModelError, RunError
 from evalkit.identity import identity_of
 from evalkit.jobs import Job, finish, jobs_of, place_of
@@ -102,7 +102,7 @@ def _manifest(job: Job, settings: RunSettings, backend: Backend, plan: list[Batc
 def _complete(
     jobs: list[Job], backend: Backend, plan: list[Batch], settings: RunSettings, progress: Progress | None
 ) -> list[Path]:
-    """Answer what is pending, part by part, then score, tag and write the rows of each job that has a folder."""
+    """Answer what is pending, shard by shard, then score, tag and write the rows of each job that has a folder."""
     asked = [(job, request) for job in jobs for request in job.requests]
     share = share_of(shards_of(plan), settings.share)
     pending = [[batch for batch in shard if any(asked[i][0].pending(asked[i][1]) for i in batch)] for shard in share]
@@ -110,8 +110,8 @@ def _complete(
     tick = _counter(sum(len(batch) for shard in shards for batch in shard), progress)
     with opened(settings, backend, [job.requests for job in jobs], plan) as engine:
         folders = [job.folder for job in jobs if job.folder]
-        for part in engine.run(shards, tick):
-            _commit(jobs, [asked[index] for index in part.indices], part)
+        for reply in engine.run(shards, tick):
+            _commit(jobs, [asked[index] for index in reply.indices], reply)
             for folder in folders:
                 folder.warn(engine.remarks)
         if settings.shard:
@@ -125,16 +125,16 @@ def _counter(total: int, progress: Progress | None) -> Tick:
     return lambda: progress(next(done), total) if progress else None
 
 
-def _commit(jobs: list[Job], asked: list[tuple[Job, Request]], part: Part) -> None:
-    """Journal what was pending of one part, each answer in the folder of its own suite."""
+def _commit(jobs: list[Job], asked: list[tuple[Job, Request]], reply: Reply) -> None:
+    """Journal what was pending of one reply, each answer in the folder of its own suite."""
     for job in jobs:
         if job.folder:
             records = [
                 {"id": request.example_id, "trial": request.trial, "response": response}
-                for (owner, request), response in zip(asked, part.records, strict=True)
+                for (owner, request), response in zip(asked, reply.records, strict=True)
                 if owner is job and job.pending(request)
             ]
             if records:
                 job.folder.append(records)
-                host = {"host": part.host} if part.host else {}
-                job.folder.note_time({"answers": len(records), "seconds": round(part.seconds, 3), **host})
+                host = {"host": reply.host} if reply.host else {}
+                job.folder.note_time({"answers": len(records), "seconds": round(reply.seconds, 3), **host})

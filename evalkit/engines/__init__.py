@@ -1,6 +1,6 @@
 """Engines: where the shards of a batch plan are answered. None changes an answer, and none writes to a run folder.
 
-An engine is opened for one run, and gives back parts in whatever order they come; who asked them puts them in order.
+An engine is opened for one run, and yields replies in whatever order they come; who asked puts them in order.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from evalkit.assess import Answer, Assessor
 from evalkit.engines.cluster import secure
 from evalkit.engines.local import LocalEngine
 from evalkit.engines.shards import Batch, Shard
-from evalkit.engines.worker import Part, Work, facts_of
+from evalkit.engines.worker import Reply, Work, facts_of
 from evalkit.errors import EvalkitError
 from evalkit.registry import load
 from evalkit.settings import RunSettings
@@ -28,8 +28,8 @@ class Engine(Protocol):
     def remarks(self) -> Iterable[str]:
         """Say what was done otherwise than planned, and why: kept with the run."""
 
-    def run(self, shards: Sequence[Shard], tick: Tick) -> Iterator[Part]:
-        """Yield every shard's answers, in parts and in any order; `tick` is called for each answer."""
+    def run(self, shards: Sequence[Shard], tick: Tick) -> Iterator[Reply]:
+        """Yield replies until every shard is answered, in any order; `tick` is called for each answer."""
 
     def rows(self, assessor: Assessor, answers: Sequence[Answer]) -> Iterable[Row]:
         """Score and tag answers, in order."""

@@ -18,8 +18,8 @@ from typing import Protocol
 
 from evalkit.codec import response_record
 from evalkit.engines.shards import Shard, halves
-from evalkit.engines.worker import Part
-from evalkit.errors import IdentityError, Stopped
+from evalkit.engines.worker import Reply
+from evalkit.errors import Stopped
 from evalkit.record import differences
 from evalkit.types import Response
 
@@ -52,7 +52,7 @@ class Done:
 
     worker: int
     ticket: int
-    part: Part
+    reply: Reply
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Task:
     """Workers that have it now."""
     since: float = 0.0
     """When it was handed out last."""
-    part: Part | None = None
+    reply: Reply | None = None
     """The first answer."""
 
     @property
@@ -138,12 +138,11 @@ class Dispatch:
         self._times: list[float] = []
         self._manned, self._warned = clock(), False
 
-    def run(self, shards: Sequence[Shard]) -> Iterator[Part]:
+    def run(self, shards: Sequence[Shard]) -> Iterator[Reply]:
         """Yield the answers of every shard, in the order in which they come.
 
         Raises:
-            IdentityError: a worker's answers would depend on something else than this process's.
-            Stopped: no worker can be had.
+            Stopped: no worker can be had, or one's answers would depend on something else than this process's.
         """
         self._waiting.extend(Task(shard) for shard in shards)
         self._open = len(shards)
@@ -188,10 +187,10 @@ class Dispatch:
             return None
         late = self.clock() - SLOW * statistics.median(self._times)
         held = [task for hand in self._hands.values() for task in hand.held.values() if task.since < late]
-        alone = [t for t in held if t.part is None and len(t.holders) == 1 and not t.alone]
+        alone = [t for t in held if t.reply is None and len(t.holders) == 1 and not t.alone]
         return min(alone, key=lambda task: task.since, default=None)
 
-    def _heard(self, event: Event) -> Iterator[Part]:
+    def _heard(self, event: Event) -> Iterator[Reply]:
         if isinstance(event, Ready):
             self._check(event)
             self._hands[event.worker].ready, self._stillborn = True, 0
@@ -202,25 +201,25 @@ class Dispatch:
 
     def _check(self, event: Ready) -> None:
         if found := differences(self.facts, event.facts):
-            raise IdentityError(
+            raise Stopped(
                 f"the worker on {event.host} would not answer as this process does: {found}; "
                 "give every machine the same model, packages and threads"
             )
 
-    def _answered(self, event: Done) -> Iterator[Part]:
+    def _answered(self, event: Done) -> Iterator[Reply]:
         task = self._hands[event.worker].held.pop(event.ticket)
         task.holders.discard(event.worker)
-        if task.part is None:
-            task.part = event.part
+        if task.reply is None:
+            task.reply = event.reply
             self._open -= 1
             self._times.append(self.clock() - task.since)
-            self._remark(*event.part.remarks)
-            yield event.part
+            self._remark(*event.reply.remarks)
+            yield event.reply
         else:
-            pairs = zip(task.part.indices, task.part.records, event.part.records, strict=True)
+            pairs = zip(task.reply.indices, task.reply.records, event.reply.records, strict=True)
             self.unequal += [index for index, first, second in pairs if first != second]
 
-    def _lost(self, event: Lost) -> Iterator[Part]:
+    def _lost(self, event: Lost) -> Iterator[Reply]:
         """Take back what a lost worker held; the first, which it was working on as far as is known, is blamed."""
         hand = self._hands.pop(event.worker)
         _log.warning("a worker was lost (%s); its questions are asked again", event.why)
@@ -232,19 +231,19 @@ class Dispatch:
             task.strikes += 1
         for task in held[::-1]:
             task.holders.discard(event.worker)
-            if task.part is None and not task.holders:
+            if task.reply is None and not task.holders:
                 if task.strikes < STRIKES:
                     self._waiting.appendleft(task)
                 else:
                     yield from self._cut(task)
 
-    def _cut(self, task: Task) -> Iterator[Part]:
+    def _cut(self, task: Task) -> Iterator[Reply]:
         """Cut a shard that kills in halves, each of which is cut as soon as it kills again; give up a lone question."""
         parts = halves(task.shard)
         if len(parts) == 1:
             ((index,),) = task.shard
             self._open -= 1
-            yield Part((index,), (response_record(Response(finish="error", error=CRASHED)),), 0.0)
+            yield Reply((index,), (response_record(Response(finish="error", error=CRASHED)),), 0.0)
             return
         if len(task.shard) == 1:
             self._remark("a batch whose answers killed workers was cut, so its others were not answered as planned")

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from evalkit.assess import Answer, Assessor
 from evalkit.engines.shards import Shard
-from evalkit.engines.worker import Part, answered
+from evalkit.engines.worker import Reply, answered
 from evalkit.types import Backend, Request, Row, Tick
 
 
 class LocalEngine:
-    """Answers in this process; every batch is a part, so that a killed process loses no more than one."""
+    """Answers in this process; every batch is a reply, so that a killed process loses no more than one."""
 
     def __init__(self, backend: Backend, suites: Sequence[Sequence[Request]]) -> None:
         """Take the model and the requests of all suites."""
@@ -25,12 +25,12 @@ class LocalEngine:
         """Return the backend's."""
         return tuple(getattr(self.backend, "remarks", ()))
 
-    def run(self, shards: Sequence[Shard], tick: Tick) -> Iterator[Part]:
+    def run(self, shards: Sequence[Shard], tick: Tick) -> Iterator[Reply]:
         """Yield the answers of each batch, in the order of the plan."""
         for batch in itertools.chain.from_iterable(shards):
             began = time.monotonic()
             records = answered(self.backend, [self.requests[index] for index in batch], tick)
-            yield Part(tuple(batch), tuple(records), time.monotonic() - began)
+            yield Reply(tuple(batch), tuple(records), time.monotonic() - began)
 
     def rows(self, assessor: Assessor, answers: Sequence[Answer]) -> Iterable[Row]:
         """Score and tag on the cores of this machine."""

@@ -18,7 +18,7 @@ from evalkit.assess import CHUNK, Answer, Assessor
 from evalkit.engines.cluster import connected
 from evalkit.engines.dispatch import Dispatch, Done, Event, Lost, Ready
 from evalkit.engines.shards import Shard
-from evalkit.engines.worker import Part, Work, Worker, unequal_copies
+from evalkit.engines.worker import Reply, Work, Worker, unequal_copies
 from evalkit.errors import EvalkitError, Stopped, one_line_of
 from evalkit.settings import RunSettings
 from evalkit.types import Row, Tick
@@ -58,7 +58,7 @@ class RayEngine:
         first = [next(itertools.islice(requests, index, None)).example_id for index in unequal[:1]]
         return [*self._dispatch.remarks, *map(unequal_copies, first)]
 
-    def run(self, shards: Sequence[Shard], tick: Tick) -> Iterator[Part]:
+    def run(self, shards: Sequence[Shard], tick: Tick) -> Iterator[Reply]:
         """Yield the answers of each shard, in the order in which they come."""
         if not shards:
             return
@@ -66,10 +66,10 @@ class RayEngine:
         crew = Actors(self.work, self.needs)
         self._dispatch = Dispatch(crew, self._workers(), self.facts)
         try:
-            for part in self._dispatch.run(shards):
-                for _ in part.indices:
+            for reply in self._dispatch.run(shards):
+                for _ in reply.indices:
                     tick()
-                yield part
+                yield reply
         finally:
             crew.dismiss()
 
@@ -178,13 +178,13 @@ class Actor(Worker):
 
 
 def _got(ref: Any) -> Any:
-    """Return a result; what the worker's code raised is raised here as it was."""
+    """Return a result; what the user can mend about a worker stops the run, which then goes on from there."""
     try:
         return ray.get(ref)
     except RayTaskError as fault:
         cause = fault.cause
         if isinstance(cause, EvalkitError):
-            raise cause from None
+            raise Stopped(f"a worker cannot go on: {cause}") from None
         raise RuntimeError(f"in a worker: {one_line_of(cause) if cause else one_line_of(fault)}") from fault
 
 

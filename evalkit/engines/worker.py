@@ -22,8 +22,8 @@ Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Part:
-    """Answers that belong together: of one batch, or of one shard."""
+class Reply:
+    """Answers that come together: to one batch, or to one shard."""
 
     indices: tuple[int, ...]
     """Which of the requests they answer."""
@@ -97,11 +97,11 @@ class Worker:
         """Return what must be equal in every worker, and the name of this machine."""
         return facts_of(self.backend, self.plan), platform.node()
 
-    def answer(self, shard: Shard) -> Part:
+    def answer(self, shard: Shard) -> Reply:
         """Answer the batches of a shard, in order."""
         began = time.monotonic()
         records = [record for batch in shard for record in self._answered(batch)]
-        return Part(
+        return Reply(
             indices=tuple(itertools.chain.from_iterable(shard)),
             records=tuple(records),
             seconds=time.monotonic() - began,

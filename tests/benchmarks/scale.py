@@ -25,7 +25,7 @@ from evalkit.engines import opened
 from evalkit.engines.cluster import connected
 from evalkit.engines.dispatch import Dispatch, Done, Event, Ready
 from evalkit.engines.shards import MOST, SHARES, Shard, plan_of, shards_of
-from evalkit.engines.worker import Part
+from evalkit.engines.worker import Reply
 from evalkit.jsonl import dump
 from evalkit.models import load_backend
 from evalkit.record import RunFolder
@@ -89,7 +89,7 @@ class Instant:
         return number
 
     def hand(self, worker: int, ticket: int, shard: Shard) -> None:
-        self.due.append(Done(worker, ticket, Part(tuple(shard[0]), (ANSWER,), 0.0)))
+        self.due.append(Done(worker, ticket, Reply(tuple(shard[0]), (ANSWER,), 0.0)))
 
     def events(self, seconds: float) -> Sequence[Event]:
         return [self.due.pop(0)]
@@ -129,10 +129,10 @@ def on_ray(folder: Path, workers: int, delay: float) -> Measured:
     shards = shards_of(plan)
     with opened(settings, backend, [requests], plan) as engine:
         began = time.perf_counter()
-        parts = engine.run(shards, no_tick)
-        first = next(parts)
+        replies = engine.run(shards, no_tick)
+        first = next(replies)
         start = time.perf_counter() - began - first.seconds
-        busy = first.seconds + sum(part.seconds for part in parts)
+        busy = first.seconds + sum(reply.seconds for reply in replies)
         return Measured(start, time.perf_counter() - began - start, busy, len(shards))
 
 
@@ -144,9 +144,13 @@ def waits(workers: Sequence[int]) -> Iterator[float]:
         yield from [_wait(ray, 2 * count) for count in workers]
 
 
+def _rest() -> None:
+    time.sleep(60)
+
+
 def _wait(ray: Any, count: int) -> float:
     """Return the median seconds of asking about so many tasks that are not done."""
-    refs = [ray.remote(time.sleep).remote(60) for _ in range(count)]
+    refs = [ray.remote(_rest).remote() for _ in range(count)]
     seconds = []
     for _ in range(50):
         began = time.perf_counter()
@@ -240,19 +244,20 @@ def page(costs: Costs, runs: dict[int, list[Measured]], delay: float, repeats: i
 
 @click.command()
 @click.option("--repeats", default=3)
-@click.option("--delay", default=0.01, help="Seconds that a worker sleeps for each question.")
+@click.option("--delay", default=0.005, help="Seconds that a worker sleeps for each question.")
 @click.option("-o", "--output", type=click.Path(path_type=Path))
 def main(repeats: int, delay: float, output: Path | None) -> None:
     """Measure and write the page."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
+        asking = dict(zip(WIDTHS, waits(WIDTHS), strict=True))
         empty = [on_ray(folder, 1, 0.0) for _ in range(repeats)]
         runs = {w: [on_ray(folder, w, delay) for _ in range(repeats)] for w in (1, 2, 8)}
         costs = Costs(
             ray=statistics.median((run.wall - run.busy) / run.shards for run in empty),
             commit=commit(folder / "run", 200),
             books={w: statistics.median(books(w) for _ in range(repeats)) for w in WIDTHS},
-            waits=dict(zip(WIDTHS, waits(WIDTHS), strict=True)),
+            waits=asking,
         )
     write_page(page(costs, runs, delay, repeats), output)
 

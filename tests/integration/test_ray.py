@@ -32,6 +32,7 @@ TOKEN = "0123456789abcdef" * 4
 MEMORY = 100 * 1024 * 1024
 PLUGIN = """\
 import os, time
+from evalkit.errors import ModelError
 from evalkit.backends.scripted import ScriptedBackend
 
 class Deadly(ScriptedBackend):
@@ -39,6 +40,10 @@ class Deadly(ScriptedBackend):
         if any(request.example_id == "q13" for request in requests):
             os._exit(3)
         return super().respond(requests, *tick)
+
+class Broken(ScriptedBackend):
+    def respond(self, requests, *tick):
+        raise ModelError("weights cannot be loaded")
 
 class Slow(ScriptedBackend):
     def respond(self, requests, *tick):
@@ -50,7 +55,12 @@ class Slow(ScriptedBackend):
         time.sleep(60 if getattr(self, "slow", False) else 0.1)
         return super().respond(requests, *tick)
 """
-POINTS = "[evalkit.backends]\ndeadly = evalkit_test_plugin:Deadly\nslow = evalkit_test_plugin:Slow\n"
+POINTS = """\
+[evalkit.backends]
+broken = evalkit_test_plugin:Broken
+deadly = evalkit_test_plugin:Deadly
+slow = evalkit_test_plugin:Slow
+"""
 
 
 @pytest.fixture(scope="module")
@@ -233,6 +243,15 @@ def test_a_worker_that_no_node_has_room_for_is_told(cluster, environment, tiny, 
     assert done.stderr.splitlines()[-1] == (
         "evalkit: no node of the Ray cluster has 2 CPUs, as a worker needs; OMP_NUM_THREADS sets the CPUs"
     )
+
+
+def test_what_a_worker_says_that_the_user_can_mend_stops_the_run_in_one_line(cluster, suite_at, script, tmp_path):
+    done = drive(script().replace("scripted:", "broken:"), suite_at(), tmp_path / "run", cluster.address)
+    assert done.returncode == 4
+    assert done.stderr.splitlines() == [
+        f"stopped; to go on: evalkit run --resume {tmp_path / 'run'}",
+        "evalkit: a worker cannot go on: weights cannot be loaded",
+    ]
 
 
 def test_a_slow_worker_holds_nobody_up(cluster, whole, suite_at, script, place, tmp_path):

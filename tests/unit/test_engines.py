@@ -14,8 +14,8 @@ from evalkit.cli import call
 from evalkit.engines.dispatch import CRASHED, PATIENCE, Dispatch, Done, Event, Lost, Ready
 from evalkit.engines.local import LocalEngine
 from evalkit.engines.shards import Shard, plan_of
-from evalkit.engines.worker import Part, Work, Worker, facts_of
-from evalkit.errors import EvalkitError, IdentityError, Stopped
+from evalkit.engines.worker import Reply, Work, Worker, facts_of
+from evalkit.errors import EvalkitError, Stopped
 from evalkit.merge import merge
 from evalkit.models import load_backend
 from evalkit.prompt import requests_of
@@ -33,7 +33,7 @@ class FakeCrew:
 
     def __init__(
         self,
-        answer: Callable[[int, Shard], Part] | None = None,
+        answer: Callable[[int, Shard], Reply] | None = None,
         seconds: Callable[[int, Shard], float] = lambda worker, shard: 1.0,
         kills: Callable[[int, Shard], bool] = lambda worker, shard: False,
         room: int = 1000,
@@ -95,9 +95,9 @@ class FakeCrew:
         return [event]
 
 
-def said(worker: int, shard: Shard) -> Part:
+def said(worker: int, shard: Shard) -> Reply:
     indices = tuple(itertools.chain.from_iterable(shard))
-    return Part(indices, tuple({"text": f"a{index}"} for index in indices), 1.0)
+    return Reply(indices, tuple({"text": f"a{index}"} for index in indices), 1.0)
 
 
 def shards(count: int, batch: int = 1) -> list[Shard]:
@@ -107,8 +107,8 @@ def shards(count: int, batch: int = 1) -> list[Shard]:
 def run(crew: FakeCrew, work: Sequence[Shard], workers: int = 2) -> tuple[dict[int, str], Dispatch]:
     dispatch = Dispatch(crew, workers, FACTS, clock=lambda: crew.now)
     found = {}
-    for part in dispatch.run(work):
-        for index, record in zip(part.indices, part.records, strict=True):
+    for reply in dispatch.run(work):
+        for index, record in zip(reply.indices, reply.records, strict=True):
             assert index not in found, "an answer came twice"
             found[index] = record["text"] or record["error"]
     return found, dispatch
@@ -215,8 +215,8 @@ def test_a_shard_that_only_waited_on_a_lost_worker_is_not_to_blame():
 def test_a_second_answer_must_be_equal(text, unequal):
     """The first worker takes ten seconds for shard 0; a copy is answered sooner, while shard 5 is still at work."""
 
-    def answer(worker: int, shard: Shard) -> Part:
-        return Part((0,), ({"text": text},), 1.0) if (worker, shard) == (1, [[0]]) else said(worker, shard)
+    def answer(worker: int, shard: Shard) -> Reply:
+        return Reply((0,), ({"text": text},), 1.0) if (worker, shard) == (1, [[0]]) else said(worker, shard)
 
     def seconds(worker: int, shard: Shard) -> float:
         return 10.0 if (worker, shard) == (1, [[0]]) else 30.0 if shard == [[5]] else 1.0
@@ -243,7 +243,7 @@ def test_a_cluster_without_room_is_warned_of_and_stops_the_run(caplog):
 
 def test_a_worker_that_would_answer_otherwise_is_refused():
     crew = FakeCrew(facts=lambda worker: {"model.name": "m" if worker == 1 else "other"})
-    with pytest.raises(IdentityError, match=r"worker on host would not answer as this process does: model\.name was"):
+    with pytest.raises(Stopped, match=r"worker on host would not answer as this process does: model\.name was"):
         run(crew, shards(9), workers=2)
 
 
@@ -266,10 +266,10 @@ class FakeEngine(LocalEngine):
     def kills(self, number: int, shard: Shard) -> bool:
         return False
 
-    def answer(self, number: int, shard: Shard) -> Part:
+    def answer(self, number: int, shard: Shard) -> Reply:
         return self.of(number).answer(shard)
 
-    def run(self, shards: Sequence[Shard], tick) -> Iterator[Part]:
+    def run(self, shards: Sequence[Shard], tick) -> Iterator[Reply]:
         yield from self.dispatch.run(shards)
 
     @property
@@ -365,9 +365,9 @@ def test_a_worker_plans_a_part_of_a_batch_anew(suite_at, script):
     backend = load_backend(settings.model, settings.options())
     worker = Worker(Work.of(settings, backend, [requests]))
     assert worker.plan == plan_of([requests], backend) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
-    part = worker.answer([[1, 2], [8, 9]])
-    assert [record["text"] for record in part.records] == ["a1", "a2", "a8", "a9"]
-    assert part.indices == (1, 2, 8, 9)
+    reply = worker.answer([[1, 2], [8, 9]])
+    assert [record["text"] for record in reply.records] == ["a1", "a2", "a8", "a9"]
+    assert reply.indices == (1, 2, 8, 9)
 
 
 @pytest.mark.parametrize(
