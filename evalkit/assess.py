@@ -80,16 +80,20 @@ class Assessor:
         """Return what requests must ask for: `choose` where a scorer reads log-probabilities of choices."""
         return "choose" if any(getattr(scorer, "kind", "") == "choose" for scorer in self.scorers) else "generate"
 
-    def assess(self, answers: Sequence[Answer]) -> Assessment:
-        """Score and tag the answers of a whole run, and measure how often references get the same tags."""
+    def assess(self, answers: Sequence[Answer], rows: Rows | None = None) -> Assessment:
+        """Score and tag the answers of a whole run, and measure how often references get the same tags.
+
+        `rows` is what shares out the work, where that is not for this process to do.
+        """
+        rows = rows or Assessor.rows
         ready = self._prepared(answers)
         ready = replace(ready, scorers=tuple(_prepared(scorer, answers) for scorer in self.scorers))
         plugins = (*ready.scorers, *ready.taggers)
         return Assessment(
-            rows=ready._rows(answers),
-            references=self._rates(lambda: filter(None, map(_reference, answers))),
+            rows=rows(ready, answers),
+            references=self._rates(lambda: filter(None, map(_reference, answers)), rows),
             training=self._rates(
-                lambda: ((Example(str(i), ""), 0, Response(text=text)) for i, text in enumerate(self.training))
+                lambda: ((Example(str(i), ""), 0, Response(text=text)) for i, text in enumerate(self.training)), rows
             ),
             notes=tuple(note for plugin in plugins if (note := getattr(plugin, "note", ""))),
         )
@@ -106,11 +110,12 @@ class Assessor:
         corpus = Corpus(said, given, asked, self.training, self.vocabulary, self.template)
         return replace(self, taggers=tuple(_prepared(tagger, corpus) for tagger in self.taggers))
 
-    def _rows(self, answers: Iterable[Answer]) -> Iterator[Row]:
+    def rows(self, answers: Iterable[Answer]) -> Iterator[Row]:
         """Yield a row per answer, in order; many answers are shared out over the cores, a few chunks ahead."""
         rest = iter(answers)
         few = list(islice(rest, MANY))
-        if len(few) < MANY or not self._parallel():
+        beside = (os.cpu_count() or 1) > 1 and "torch" not in sys.modules and "fork" in get_all_start_methods()
+        if not (self.many(few) and beside):  # never beside torch, whose threads do not survive a fork
             yield from (self.row(*answer) for answer in chain(few, rest))
             return
         rest, ahead = chain(few, rest), deque[Future[list[Row]]]()
@@ -122,18 +127,17 @@ class Assessor:
             while ahead:
                 yield from ahead.popleft().result()
 
-    def _parallel(self) -> bool:
-        """Say whether other processes may help: never beside torch, whose threads do not survive a fork."""
-        apart = all(getattr(scorer, "parallel", True) for scorer in self.scorers)
-        return apart and (os.cpu_count() or 1) > 1 and "torch" not in sys.modules and "fork" in get_all_start_methods()
+    def many(self, first: Sequence[Answer]) -> bool:
+        """Say by the first MANY answers whether other processes may help, and are worth their start."""
+        return len(first) >= MANY and all(getattr(scorer, "parallel", True) for scorer in self.scorers)
 
-    def _rates(self, answers: Callable[[], Iterable[Answer]]) -> dict[str, float] | None:
+    def _rates(self, answers: Callable[[], Iterable[Answer]], share: Rows) -> dict[str, float] | None:
         """Return category -> share of texts that get it, as if a model had written them; None where there are none."""
         if not self.taggers or next(iter(answers()), None) is None:
             return None
         counts: Counter[str] = Counter()
         texts = 0
-        for row in replace(self, scorers=())._prepared(answers())._rows(answers()):
+        for row in share(replace(self, scorers=())._prepared(answers()), answers()):
             texts += 1
             counts.update({tag.category for tag in row.tags})
         return {category: count / texts for category, count in sorted(counts.items())}
@@ -172,6 +176,8 @@ def _reference(answer: Answer) -> Answer | None:
     return example, 0, text
 
 
+Rows = Callable[[Assessor, Iterable[Answer]], Iterable[Row]]
+"""What scores and tags many answers with an assessor that is ready, in order."""
 _READY: list[Assessor] = []
 """The assessor of a worker process."""
 

@@ -11,6 +11,7 @@ from evalkit.program import Commands, Table
 
 COMMANDS: Table = {
     "run": ("evalkit.commands.run:run", "Run suites against a model: answer, score, tag, report."),
+    "merge": ("evalkit.commands.merge:merge", "Put the parts of a run together that several machines answered."),
     "score": ("evalkit.commands.score:score", "Score and tag kept answers anew; no model is asked but a judge."),
     "errors": ("evalkit.commands.report:errors", "Show the error categories of a run, ranked, with evidence."),
     "report": ("evalkit.commands.report:report", "Write the report of a run: terminal, Markdown, JSON or SVG."),

@@ -18,8 +18,8 @@ from typing import Any
 
 from evalkit.assess import Assessor
 from evalkit.errors import RunError
-from evalkit.flow import finish
 from evalkit.identity import identity_of
+from evalkit.jobs import conclude
 from evalkit.jsonl import dump, parse_object
 from evalkit.record import RunFolder
 from evalkit.settings import RunSettings
@@ -134,7 +134,7 @@ def _import(log: Log, out: Path) -> Path:
     with RunFolder.create(
         out, {"identity": identity, "settings": settings.record(), "imported": str(log.path)}
     ) as folder:
-        finish(folder, suite, replace(found, rows=tagged))
+        conclude(folder, suite, replace(found, rows=tagged))
     return out
 
 

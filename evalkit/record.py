@@ -25,7 +25,8 @@ from evalkit.lines import Lines
 from evalkit.types import Row, Run
 
 SCHEMA = 1
-FINISHED = "finished"
+FINISHED, ANSWERED = "finished", "answered"
+"""A run whose rows are written; and one part of a run, all of whose answers are kept."""
 _log = logging.getLogger(__name__)
 _DAMAGE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 _KEYS = (
@@ -38,6 +39,10 @@ _KEYS = (
     ("settings", "max_errors"),
 )
 """What every manifest holds."""
+Key = tuple[str, int]
+"""Example id and trial: what an answer is kept by."""
+Answers = dict[Key, dict[str, Any]]
+"""Key -> line of the journal."""
 STUDIES = ("loop.md", "curve.md")
 """Pages of `trainkit`, which hold what several trainings gave."""
 _FILES = ("manifest.json", "journal.jsonl", "rows.jsonl", "telemetry.jsonl", "summary.json", "lock")
@@ -90,11 +95,41 @@ def _own_row(line: bytes) -> Row:
 def finished_manifest(folder: Path) -> dict[str, Any]:
     """Read the manifest of a run that must be finished; Unfinished says how to complete one that is not."""
     manifest = read_manifest(folder)
+    if manifest["status"] == ANSWERED:
+        raise Unfinished(
+            f"{folder}: is part {manifest['part']} of a run; `evalkit merge PART … --out RUN` puts all parts together"
+        )
     if manifest["status"] != FINISHED:
         made = next((how for how in ("scored", "imported") if how in manifest), "")
         mend = f"make it anew, since its answers were {made}" if made else f"{_resume(folder)} completes it"
         raise Unfinished(f"{folder}: the run is not finished; {mend}")
     return manifest
+
+
+def part_manifest(folder: Path) -> dict[str, Any]:
+    """Read the manifest of one part of a run."""
+    manifest = read_manifest(folder)
+    if "part" not in manifest:
+        raise RunError(f"{folder}: is no part of a run; `evalkit run --shard K/N` makes parts")
+    return manifest
+
+
+def read_answers(folder: Path) -> Answers:
+    """Read the answers that a run keeps; of two to one question the last one counts."""
+    records, _, _ = read_journal(folder / "journal.jsonl")
+    return _by_key(folder, records)
+
+
+def _by_key(path: Path, records: Iterable[dict[str, Any]]) -> Answers:
+    """Return the last record of each answer; a journal may come from others."""
+    found: Answers = {}
+    for number, record in enumerate(records, 1):
+        try:
+            response_of(record["response"])
+            found[record["id"], record["trial"]] = record
+        except _DAMAGE as fault:
+            raise RunError(f"{path}/journal.jsonl: line {number} is no answer ({fault})") from None
+    return found
 
 
 def run_folders(path: Path) -> list[Path]:
@@ -199,7 +234,7 @@ class RunFolder:
                 _write_manifest(path, manifest)
             self.manifest = read_manifest(path)
             records, good, torn = read_journal(path / "journal.jsonl")
-            self.answered = _answered(path, records)
+            self.answered = _by_key(path, records)
             self._journal = Journal(path / "journal.jsonl", good)
         except BaseException:
             os.close(self._lock)
@@ -238,9 +273,9 @@ class RunFolder:
         self.close()
 
     @property
-    def finished(self) -> bool:
-        """Say whether rows.jsonl is there and whole."""
-        return bool(self.manifest["status"] == FINISHED)
+    def complete(self) -> bool:
+        """Say whether all that was asked is answered, and what is made of it is written."""
+        return self.manifest["status"] in (FINISHED, ANSWERED)
 
     def check_identity(self, identity: Mapping[str, str]) -> None:
         """Refuse to go on with a run when anything that its answers depend on differs.
@@ -248,20 +283,14 @@ class RunFolder:
         Raises:
             IdentityError: names every differing field with both values.
         """
-        kept = self.manifest["identity"]
-        changed = [
-            f"{key} was {_short(kept.get(key))}, is {_short(identity.get(key))}"
-            for key in sorted({*kept, *identity})
-            if kept.get(key) != identity.get(key)
-        ]
-        if changed:
-            raise IdentityError(f"{self.path}: cannot be resumed, it depends on what has changed: {'; '.join(changed)}")
+        if changed := differences(self.manifest["identity"], identity):
+            raise IdentityError(f"{self.path}: cannot be resumed, it depends on what has changed: {changed}")
 
     def append(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Commit one batch of answers to the journal."""
         batch = [dict(record) for record in records]
         self._journal.append(batch)
-        self.answered.update({(r["id"], r["trial"]): r for r in batch})
+        self.answered.update({(record["id"], record["trial"]): record for record in batch})
 
     def note_time(self, record: Mapping[str, Any]) -> None:
         """Add a line to telemetry.jsonl: seconds, speed, host, all that may differ between equal runs."""
@@ -293,6 +322,17 @@ class RunFolder:
             raise Stopped(f"{self.path}/manifest.json: {fault.strerror} while it was written") from None
         self.manifest = changed
 
+    def warn(self, remarks: Iterable[str]) -> None:
+        """Add warnings to the manifest, each once."""
+        known = self.manifest.get("warnings", [])
+        if added := [remark for remark in dict.fromkeys(remarks) if remark not in known]:
+            self.update(warnings=[*known, *added])
+
+    def close_part(self) -> Path:
+        """Mark one part of a run as answered, and return where it is."""
+        self.update(status=ANSWERED)
+        return self.path
+
     def close(self) -> None:
         """Close the journal and give the lock back; a second time does nothing."""
         if self._lock is not None:
@@ -301,16 +341,13 @@ class RunFolder:
             self._lock = None
 
 
-def _answered(path: Path, records: Iterable[dict[str, Any]]) -> dict[tuple[str, int], dict[str, Any]]:
-    """Return (example id, trial) -> the last record of that answer; a journal may come from others."""
-    found = {}
-    for number, record in enumerate(records, 1):
-        try:
-            response_of(record["response"])
-            found[record["id"], record["trial"]] = record
-        except _DAMAGE as fault:
-            raise RunError(f"{path}/journal.jsonl: line {number} is no answer ({fault})") from None
-    return found
+def differences(kept: Mapping[str, str], identity: Mapping[str, str]) -> str:
+    """Name every field that differs between two identities, with both values; empty where none does."""
+    return "; ".join(
+        f"{key} was {_short(kept.get(key))}, is {_short(identity.get(key))}"
+        for key in sorted({*kept, *identity})
+        if kept.get(key) != identity.get(key)
+    )
 
 
 def _hashed(lines: Iterable[bytes], digest: hashlib._Hash) -> Iterator[bytes]:
@@ -333,7 +370,7 @@ def salvage(path: Path) -> Path:
         records, _, bad = read_journal(path / "journal.jsonl", prefix=True)
         if not bad:
             raise RunError(f"{path}: its journal is whole; resume it without --keep-prefix")
-        fresh = {key: manifest[key] for key in ("identity", "settings")}
+        fresh: dict[str, Any] = {key: manifest[key] for key in ("identity", "settings", "part") if key in manifest}
         with RunFolder.create(target, {**fresh, "prefix_of": manifest["id"]}) as run:
             run.append(records)
         for name in _BESIDE:

@@ -12,8 +12,8 @@ from evalkit.assess import Assessor
 from evalkit.court import Hearing, Statement, check_court, court_of, heard, judge_of, read_judgements, with_judge
 from evalkit.errors import SuiteError
 from evalkit.examples import example_of, raise_listed, record_id
-from evalkit.flow import finish
 from evalkit.identity import NO_JUDGE, identity_of
+from evalkit.jobs import conclude
 from evalkit.jsonl import MAX_LISTED, each_jsonl, parse_own
 from evalkit.lines import Lines, Parts
 from evalkit.record import RunFolder, read_run
@@ -118,7 +118,7 @@ def _write(suite: Suite, kept: _Kept, settings: RunSettings, out: Path, how: Res
     against = str(hearing.against) if hearing.against else None
     manifest["settings"] = replace(settings, against=against).record()
     with RunFolder.create(out, {**manifest, "scored": True}) as folder:
-        finish(folder, suite, heard(assessor, kept.answers, folder.path, hearing).assess(kept.answers))
+        conclude(folder, suite, heard(assessor, kept.answers, folder.path, hearing).assess(kept.answers))
     return out
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -12,6 +13,8 @@ from evalkit.errors import EvalkitError
 
 MOST_AT_ONCE = 1024
 """Requests in flight: more would run into the limits of open connections."""
+ENGINES = ("local", "ray")
+_SHARD = re.compile(r"([1-9]\d{0,5})/([1-9]\d{0,5})")
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,14 @@ class RunSettings:
     """File with words of the domain, one a line."""
     training: str | None = None
     """Training rows (JSONL) whose answers teach the domain's words and lengths."""
+    shard: str | None = None
+    """`K/N`: answer only the K-th of N shares of the batch plan."""
+    engine: str = "local"
+    """Where shards are answered: `local` or `ray`. It changes no answer."""
+    workers: int | None = None
+    """Workers of the ray engine; None: as many as the cluster has room for."""
+    ray_address: str | None = None
+    """The Ray cluster; None: RAY_ADDRESS, else one of our own on this machine."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
@@ -59,6 +70,35 @@ class RunSettings:
             raise EvalkitError(f"--concurrency {self.concurrency}: expected 1 to {MOST_AT_ONCE} requests")
         if self.timeout is not None and not 0 < self.timeout < math.inf:
             raise EvalkitError(f"--timeout {self.timeout:g}: expected a number of seconds above 0")
+        self._check_engine()
+
+    def _check_engine(self) -> None:
+        if self.engine not in ENGINES:
+            raise EvalkitError(f"--engine {self.engine}: expected one of {', '.join(ENGINES)}")
+        if self.workers is not None and self.workers < 1:
+            raise EvalkitError(f"--workers {self.workers}: expected 1 or more")
+        if self.engine != "ray" and (self.workers is not None or self.ray_address is not None):
+            raise EvalkitError("--workers and --ray-address go with --engine ray")
+        if self.engine == "ray" and self.model.startswith("openai:"):
+            raise EvalkitError("--engine ray loads a model in every worker; an endpoint is asked with --concurrency N")
+        number, count = self.share
+        if number > count:
+            raise EvalkitError(f"--shard {self.shard}: expected K/N with K from 1 to N, for instance 2/3")
+
+    @property
+    def share(self) -> tuple[int, int]:
+        """Return (K, N) of the share of the plan that is answered; (1, 1) is all of it."""
+        if self.shard is None:
+            return 1, 1
+        if not (found := _SHARD.fullmatch(self.shard)):
+            raise EvalkitError(f"--shard {self.shard}: expected K/N with K from 1 to N, for instance 2/3")
+        return int(found[1]), int(found[2])
+
+    def options(self, measured: int | None = None) -> dict[str, Any]:
+        """Return the options of the backend; `measured` is the token budget that was found where none is given."""
+        return {name: getattr(self, name) for name in ("batch_tokens", "concurrency", "timeout")} | {
+            "measured": measured
+        }
 
     def record(self) -> dict[str, Any]:
         """Return the settings for the manifest; paths become absolute, so that resume works from any folder."""

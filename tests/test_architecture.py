@@ -30,7 +30,8 @@ LAYERS = (
     "suite record models assess analyze evidence differences brief",
     "backends identity gate harness labels",
     "court",
-    "flow run policy compare engines",
+    "engines jobs",
+    "flow run policy compare",
     "score importer evaluate baseline merge noise",
     "plan shift review agreement",
     "report",
@@ -44,7 +45,7 @@ LEVEL = {name: level for level, layer in enumerate(LAYERS) for name in layer.spl
 EXCEPTIONS = {
     ("types", "registry"): "Run.to_frame opens the lazy door when it is called",
 }
-HEAVY = {"torch", "transformers", "datasets", "lm_eval", "pandas", "peft", "textual"}
+HEAVY = {"torch", "transformers", "datasets", "lm_eval", "pandas", "peft", "ray", "textual"}
 EDGES = {
     path
     for path, rules in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["ruff"]["lint"][

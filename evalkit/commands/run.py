@@ -17,11 +17,10 @@ from evalkit import flow
 from evalkit.commands.options import assessing, colored, emit, overrides_of
 from evalkit.court import unjudged
 from evalkit.errors import EvalkitError, Stopped
-from evalkit.record import new_run_id, read_run, salvage
+from evalkit.record import ANSWERED, new_run_id, read_answers, read_manifest, read_run, salvage
 from evalkit.report import terminal
 from evalkit.report.visible import one_line
 from evalkit.settings import RunSettings
-from evalkit.types import Run
 
 
 @click.command()
@@ -46,8 +45,16 @@ from evalkit.types import Run
 @click.option(
     "--max-errors", default="0", metavar="N", help="Failed requests to tolerate: a count, or a share such as 0.01."
 )
+@click.option("--shard", metavar="K/N", help="Answer only the K-th of N parts; `evalkit merge` puts them together.")
+@click.option("--engine", metavar="E", help="Where answers are computed: local (else) or ray. It changes none.")
+@click.option(
+    "--workers", type=int, metavar="N", help="With --engine ray: models loaded (else what the cluster holds)."
+)
+@click.option("--ray-address", metavar="ADDR", help="With --engine ray: the cluster (else RAY_ADDRESS, else our own).")
 @click.option("--out", metavar="DIR", help="The run's folder: new or empty. Default: runs/<time>-<random>.")
-@click.option("--resume", metavar="RUN", help="Complete a run that was stopped; takes no other settings.")
+@click.option(
+    "--resume", metavar="RUN", help="Complete a run that was stopped; takes no other settings but the engine's."
+)
 @click.option("--retry-errors", is_flag=True, help="With --resume: ask the failed requests again.")
 @click.option(
     "--keep-prefix", is_flag=True, help="With --resume: go on from the lines before a corrupt one, in a new run."
@@ -60,6 +67,8 @@ def run(resume: str | None, retry_errors: bool, keep_prefix: bool, out: str | No
     """
     if resume is None and (retry_errors or keep_prefix):
         raise EvalkitError("--retry-errors and --keep-prefix go with --resume RUN")
+    engine = {key: given.pop(key) for key in ("engine", "workers", "ray_address")}
+    engine = {key: value for key, value in engine.items() if value is not None}
     if resume is not None and (out or any(v not in (None, (), "0") for v in given.values())):
         raise EvalkitError("--resume RUN takes its settings from the run; leave the other options out")
     place = Path(resume or out or Path("runs", new_run_id()))
@@ -67,10 +76,10 @@ def run(resume: str | None, retry_errors: bool, keep_prefix: bool, out: str | No
         place = salvage(place)
     with _progress() as progress, _resumable(place):
         if resume is not None:
-            folders = flow.resume(place, retry_errors=retry_errors, progress=progress)
+            folders = flow.resume(place, retry_errors=retry_errors, progress=progress, **engine)
         else:
-            folders = flow.start(_settings(given), out=place, progress=progress)
-    return max(_show(read_run(folder), folder) for folder in folders)
+            folders = flow.start(_settings({**given, **engine}), out=place, progress=progress)
+    return max(show(folder) for folder in folders)
 
 
 def _settings(given: dict[str, Any]) -> RunSettings:
@@ -86,17 +95,23 @@ def _settings(given: dict[str, Any]) -> RunSettings:
     return RunSettings(overrides=overrides, max_errors=errors, **given)
 
 
-def _show(run: Run, folder: Path) -> int:
+def show(folder: Path) -> int:
     """Print a run's report and where it is; return 4 where more requests failed than the run tolerates."""
-    emit(terminal.render(run, color=colored()), None)
-    failed = [row.response.error for row in run.rows if row.response.error]
-    failed += unjudged(folder)
-    limit = float(run.manifest["settings"]["max_errors"])
-    too_many = len(failed) > (limit * len(run.rows) if 0 < limit < 1 else limit)
+    manifest = read_manifest(folder)
+    if manifest["status"] == ANSWERED:
+        errors = [record["response"]["error"] for record in read_answers(folder).values()]
+        click.echo(f"part {manifest['part']}: {len(errors)} answers; `evalkit merge PART … --out RUN` joins all parts")
+    else:
+        run = read_run(folder)
+        emit(terminal.render(run, color=colored()), None)
+        errors = [row.response.error for row in run.rows]
+    failed = [error for error in errors if error] + unjudged(folder)
+    limit = float(manifest["settings"]["max_errors"])
+    too_many = len(failed) > (limit * len(errors) if 0 < limit < 1 else limit)
     if too_many:
         click.echo(
-            f"evalkit: {len(failed)} of {len(run.rows)} requests failed (--max-errors {limit:g}), the first: "
-            f"{one_line(failed[0] or '', 200)}; "
+            f"evalkit: {len(failed)} of {len(errors)} requests failed (--max-errors {limit:g}), the first: "
+            f"{one_line(failed[0], 200)}; "
             f"`evalkit run --resume {shlex.quote(str(folder))} --retry-errors` asks them again",
             err=True,
         )

@@ -17,6 +17,7 @@ from evalkit.backends.hf import HfBackend
 from evalkit.brief import request_of_case
 from evalkit.errors import IdentityError, ModelError
 from evalkit.flow import resume, run, start
+from evalkit.merge import merge
 from evalkit.models import find_checkpoint
 from evalkit.record import read_run
 from evalkit.scorers.judge import Case, Judge
@@ -199,3 +200,16 @@ def test_the_main_job_runs_on_the_real_model(real_model, tmp_path):
     assert len(rows) == 4
     assert all(row.response.text and row.response.error is None for row in rows)
     assert {score.name for row in rows for score in row.scores} == {"exact", "fuzzy", "match"}
+
+
+def test_parts_of_a_run_are_planned_alike_whatever_a_machine_would_measure(tiny, suite_at, tmp_path, monkeypatch):
+    """The budget of a scoring batch is measured on each machine, and would give each part a plan of its own."""
+    monkeypatch.setattr("evalkit.backends.hf.measure_budget", lambda model: pytest.fail("measured"))
+    by_choice = 'chat = false\nscorers = ["acc"]\nprimary = "acc"\ntaggers = ["none"]\n'
+    suite = str(suite_at(settings=by_choice, count=60, choices=["yes", "no", "it depends"]))
+    parts = [start(RunSettings(str(tiny), (suite,), shard=f"{n}/2"), out=tmp_path / f"part{n}")[0] for n in (1, 2)]
+    (merged,) = merge(parts, tmp_path / "merged")
+    (whole,) = start(RunSettings(str(tiny), (suite,), batch_tokens=1024), out=tmp_path / "whole")
+    assert (merged / "rows.jsonl").read_bytes() == (whole / "rows.jsonl").read_bytes()
+    assert read_run(merged).manifest["identity"] == read_run(whole).manifest["identity"]
+    assert read_run(merged).manifest["identity"]["model.batch_tokens"] == "1024"

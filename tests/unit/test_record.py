@@ -297,7 +297,7 @@ def test_salvage_makes_a_new_run_of_the_good_lines_and_leaves_the_old_one_11(fin
     assert {p.name: p.read_bytes() for p in finished.iterdir() if p.name != "lock"} == damaged
     with RunFolder.open(new) as run:
         assert set(run.answered) == {("q0", 0)}
-        assert not run.finished
+        assert not run.complete
         assert (run.manifest["id"], run.manifest["prefix_of"]) == ("run-prefix", "run")
         run.check_identity(IDENTITY)
     with pytest.raises(RunError, match="the folder is not empty"):
