@@ -1,4 +1,4 @@
-"""Parts of a run -> the run: what `evalkit run --shard` answered on several machines, put together. Asks no model."""
+"""Parts of a run -> the run: what `evalkit run --shard` answered on several machines, put together. Asks no model but a judge."""
 
 from __future__ import annotations
 

@@ -23,6 +23,7 @@ from evalkit.compare import compare_runs
 from evalkit.court import read_judgements
 from evalkit.errors import ModelError, NotComparable, RunError, Stopped, SuiteError
 from evalkit.journal import Journal
+from evalkit.merge import merge
 from evalkit.record import read_run, salvage
 from evalkit.scorers.judge import VERDICTS, Case, Judge
 from evalkit.settings import RunSettings
@@ -408,6 +409,18 @@ def test_a_run_stopped_while_it_was_judged_asks_only_for_the_rest(judge, setting
     flow.resume(tmp_path / "cut")
     assert len(judge.asked) == total - kept
     assert content(tmp_path / "cut") == content(whole)
+
+
+def test_parts_are_judged_when_they_are_put_together(judge, settings, tmp_path):
+    (whole,) = flow.start(settings, out=tmp_path / "whole")
+    judge.asked.clear()
+    parts = []
+    for number in (1, 2):
+        parts += flow.start(replace(settings, shard=f"{number}/2"), out=tmp_path / f"part{number}")
+    assert judge.asked == []
+    (merged,) = merge(parts, tmp_path / "merged")
+    assert len(judge.asked) == 7
+    assert content(merged) == content(whole)
 
 
 def test_a_judge_that_refuses_stops_the_run_and_keeps_the_answers(judge, settings, tmp_path):
