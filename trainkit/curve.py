@@ -59,7 +59,7 @@ def point_of(amount: int, scores: Sequence[float]) -> Point:
     """Return the mean of an amount's scores with its interval over seeds."""
     mean = fmean(scores)
     low, high = mean_interval(scores) or (mean, mean)
-    return Point(amount, tuple(scores), mean, low, high)
+    return Point(amount, tuple(scores), mean, max(0.0, low), min(1.0, high))
 
 
 def gain_of(points: Sequence[Point]) -> tuple[float | None, float | None, float | None]:

@@ -21,7 +21,7 @@ class Point:
     mean: float
     """Their mean."""
     low: float
-    """Lower end of the 95 % interval over seeds (Student's t); the mean itself for one seed."""
+    """Lower end of the 95 % interval over seeds (Student's t, within 0 and 1); the mean itself for one seed."""
     high: float
     """Upper end."""
 
