@@ -18,7 +18,7 @@ from typing import Protocol
 
 from evalkit.codec import response_record
 from evalkit.engines.shards import Shard, halves
-from evalkit.engines.worker import Reply
+from evalkit.engines.worker import Reply, joined
 from evalkit.errors import Stopped
 from evalkit.record import differences
 from evalkit.types import Response
@@ -151,8 +151,14 @@ class Dispatch:
             self._hand_out()
             events = self.crew.events(POLL)
             self._lose_patience()
+            came = [reply for event in events if isinstance(event, Done) for reply in self._answered(event)]
+            if came:  # what came together is kept together: a driver that falls behind catches up
+                yield joined(came)
             for event in events:
-                yield from self._heard(event)
+                if isinstance(event, Ready):
+                    self._welcome(event)
+                elif isinstance(event, Lost):
+                    yield from self._lost(event)
 
     def _staff(self) -> None:
         while len(self._hands) < min(self.workers, self._open):
@@ -190,21 +196,13 @@ class Dispatch:
         alone = [t for t in held if t.reply is None and len(t.holders) == 1 and not t.alone]
         return min(alone, key=lambda task: task.since, default=None)
 
-    def _heard(self, event: Event) -> Iterator[Reply]:
-        if isinstance(event, Ready):
-            self._check(event)
-            self._hands[event.worker].ready, self._stillborn = True, 0
-        elif isinstance(event, Done):
-            yield from self._answered(event)
-        else:
-            yield from self._lost(event)
-
-    def _check(self, event: Ready) -> None:
+    def _welcome(self, event: Ready) -> None:
         if found := differences(self.facts, event.facts):
             raise Stopped(
                 f"the worker on {event.host} would not answer as this process does: {found}; "
                 "give every machine the same model, packages and threads"
             )
+        self._hands[event.worker].ready, self._stillborn = True, 0
 
     def _answered(self, event: Done) -> Iterator[Reply]:
         task = self._hands[event.worker].held.pop(event.ticket)

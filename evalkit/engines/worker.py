@@ -23,18 +23,29 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Reply:
-    """Answers that come together: to one batch, or to one shard."""
+    """Answers that come together: to one batch, to one shard, or to several."""
 
     indices: tuple[int, ...]
     """Which of the requests they answer."""
     records: tuple[Record, ...]
     """An answer for each, in the same order."""
     seconds: float
-    """How long the worker took."""
+    """How long workers took for them."""
     host: str = ""
     """The worker's machine; empty: the driver's own."""
     remarks: tuple[str, ...] = ()
     """What the worker's backend did otherwise than planned."""
+
+
+def joined(replies: Sequence[Reply]) -> Reply:
+    """Return several replies as one."""
+    return Reply(
+        indices=tuple(itertools.chain.from_iterable(reply.indices for reply in replies)),
+        records=tuple(itertools.chain.from_iterable(reply.records for reply in replies)),
+        seconds=sum(reply.seconds for reply in replies),
+        host=", ".join(dict.fromkeys(reply.host for reply in replies)),
+        remarks=tuple(dict.fromkeys(remark for reply in replies for remark in reply.remarks)),
+    )
 
 
 @dataclass(frozen=True)

@@ -234,7 +234,8 @@ def test_a_question_that_kills_its_worker_is_found_and_the_others_are_answered(c
     rows = {row.example.id: row.response for row in read_run(tmp_path / "run").rows}
     assert {name: r.error for name, r in rows.items() if r.error} == {"q13": CRASHED}
     assert all(r.text == f"a{name[1:]}" for name, r in rows.items() if name != "q13")
-    assert done.stderr.count("a worker was lost") == 3 + 1 + 3  # the batch of four, its half, the question alone
+    lost = done.stderr.count("a worker was lost")
+    assert 3 + 1 + 3 <= lost <= 10  # the batch, its half, the question; and where the shard before is blamed
 
 
 def test_a_worker_that_no_node_has_room_for_is_told(cluster, environment, tiny, suite_at, tmp_path):

@@ -137,6 +137,17 @@ def test_at_most_two_shards_a_worker_are_in_flight():
     assert crew.most_in_flight == 8
 
 
+def test_answers_that_come_together_are_one_reply():
+    crew = FakeCrew()
+    each, crew.events = crew.events, lambda seconds: [*each(seconds), *each(seconds)]  # type: ignore[method-assign]
+    replies = list(Dispatch(crew, 2, FACTS, clock=lambda: crew.now).run(shards(8)))
+    assert [len(reply.indices) for reply in replies] == [2, 2, 2, 2]
+    assert [record["text"] for reply in replies for record in reply.records] == [
+        f"a{index}" for reply in replies for index in reply.indices
+    ]
+    assert {reply.seconds for reply in replies} == {2.0}
+
+
 def test_a_slow_worker_holds_nobody_up():
     """The first worker takes 100 seconds a shard; the others take its shards over as soon as they have no other."""
     crew = FakeCrew(seconds=lambda worker, shard: 100.0 if worker == 1 else 1.0)
