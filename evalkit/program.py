@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -27,7 +28,7 @@ Table = Mapping[str, tuple[str, str]]
 INTERNAL = 70
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 """Signal -> the exit code of a command that it stopped."""
-GRACE = 3.0
+GRACE = 2.0
 """Seconds that a command has to end after SIGTERM."""
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -73,7 +74,13 @@ def run(group: click.Command) -> NoReturn:
         else:
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # the same bytes in every locale
     logging.basicConfig(format=f"{group.name}: warning: %(message)s", level=logging.WARNING)
-    sys.exit(call(group, sys.argv[1:]))
+    code = call(group, sys.argv[1:])
+    if code in SIGNALS.values():  # what Python would tidy up takes seconds where torch is loaded
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def call(group: click.Command, arguments: list[str]) -> int:

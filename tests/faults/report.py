@@ -73,6 +73,7 @@ class Proofs:
             f"| bytes differing after completion | {self.sums['bytes differing']} |",
             "",
             *(f"- failed: `{node}`" for node in failed),
+            *([""] if failed else []),
             "| # | fault | result | proof |",
             "|---|---|---|---|",
             *(f"| {n} | {title} | {results[n]} | {self._proof(n)} |" for n, title in TITLES.items()),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from evalkit.cli import call
 from tests.faults.broken import TARGETS, mutant, tried
 
-QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.mark.fault(17, 20, 23)
