@@ -1,4 +1,7 @@
-"""Parts of a run -> the run: what `evalkit run --shard` answered on several machines, put together. Asks no model but a judge."""
+"""Parts of a run -> the run: what `evalkit run --shard` answered on several machines, put together and judged.
+
+Asks no model but a judge, where the parts were run with one.
+"""
 
 from __future__ import annotations
 
