@@ -256,7 +256,9 @@ def test_a_damaged_summary_is_refused_11(finished, content):
         read_run(finished)
 
 
-def test_an_opened_run_is_the_one_that_is_read_and_its_rows_stay_on_disk(finished):
+def test_an_opened_run_is_the_one_that_is_read_and_many_rows_stay_on_disk(finished, monkeypatch):
+    assert isinstance(open_run(finished).rows, tuple)
+    monkeypatch.setattr(record, "HELD", 1)
     opened, whole = open_run(finished), read_run(finished)
     assert (opened.id, opened.manifest, opened.summary) == (whole.id, whole.manifest, whole.summary)
     assert isinstance(opened.rows, Lines)
@@ -264,7 +266,8 @@ def test_an_opened_run_is_the_one_that_is_read_and_its_rows_stay_on_disk(finishe
     assert (opened.rows[-1], opened.rows[:1]) == (whole.rows[-1], list(whole.rows[:1]))
 
 
-def test_an_opened_run_that_is_damaged_is_refused_as_one_that_is_read(finished):
+def test_an_opened_run_that_is_damaged_is_refused_as_one_that_is_read(finished, monkeypatch):
+    monkeypatch.setattr(record, "HELD", 1)
     rows = finished / "rows.jsonl"
     rows.write_bytes(rows.read_bytes().replace(b'"trial"', b'"trail"', 1))
     with pytest.raises(RunError, match=r"rows\.jsonl: line 1 is damaged"):
