@@ -100,6 +100,8 @@ class Assessor:
 
     def _prepared(self, answers: Iterable[Answer]) -> Assessor:
         """Return the assessor with every tagger that needs the whole run prepared for it."""
+        if not any(hasattr(tagger, "prepare") for tagger in self.taggers):
+            return self
         said, given, asked = Texts(), Texts(), Texts()
         for example, trial, response in answers:
             said.append(response.text)

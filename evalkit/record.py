@@ -27,6 +27,8 @@ from evalkit.types import Row, Run
 SCHEMA = 1
 FINISHED, ANSWERED = "finished", "answered"
 """A run whose rows are written; and one part of a run, all of whose answers are kept."""
+HELD = 20_000
+"""Rows that `open_run` holds in memory, some 3 kB each; to parse them again for each pass takes longer."""
 _log = logging.getLogger(__name__)
 _DAMAGE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 _KEYS = (
@@ -72,7 +74,7 @@ def read_run(path: str | Path) -> Run:
 
 
 def open_run(path: str | Path) -> Run:
-    """Return a finished run whose rows stay on disk: each is parsed when it is asked for, and none is kept.
+    """Return a finished run; more rows than HELD stay on disk: each is parsed when it is asked for, and none is kept.
 
     What is wrong with a run is raised as `read_run` does; rows without a digest to hold them against are read at once.
     """
@@ -83,7 +85,7 @@ def open_run(path: str | Path) -> Run:
         rows = Lines(folder / "rows.jsonl", _own_row, digest.update)
     except OSError:
         return read_run(path)
-    if digest.hexdigest() != manifest.get("rows_sha256"):
+    if len(rows) <= HELD or digest.hexdigest() != manifest.get("rows_sha256"):
         return read_run(path)
     return Run(id=manifest["id"], manifest=manifest, rows=rows, summary=_read_summary(folder))
 

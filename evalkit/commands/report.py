@@ -12,7 +12,7 @@ from evalkit.compare import compare_runs
 from evalkit.errors import EvalkitError
 from evalkit.evaluate import evaluate
 from evalkit.jsonl import collector_paused
-from evalkit.record import read_run, run_folders, study_of
+from evalkit.record import open_run, read_run, run_folders, study_of
 from evalkit.registry import did_you_mean, load, lookup
 from evalkit.report import comparison, gate_json, gate_markdown, shifts, terminal
 from evalkit.report.markdown import fitted
@@ -76,7 +76,7 @@ def report(
         with collector_paused():
             emit(_of_many([each for each in given if each], form, view), output)
     elif run2 is None:
-        emit(render(read_run(run), view, **({"color": color} if form == "terminal" else {})), output)
+        emit(render(open_run(run), view, **({"color": color} if form == "terminal" else {})), output)
     elif more:
         raise EvalkitError(f"--format {form} shows at most two runs; for more give one of {', '.join(OF_MANY)}")
     else:

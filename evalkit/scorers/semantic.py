@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 from evalkit.errors import SuiteError
@@ -54,9 +55,8 @@ class Semantic:
 
     def prepare(self, answers: Sequence[Answer]) -> Semantic:
         """Return the scorer with the likeness of every answer known: embedding many texts at once is quicker."""
-        ready = replace(self)
-        for begin in range(0, len(answers), WINDOW):
-            window = answers[begin : begin + WINDOW]
+        ready, rest = replace(self), iter(answers)
+        while window := list(islice(rest, WINDOW)):
             pairs = dict.fromkeys(_pair(example, response) for example, _, response in window if not response.error)
             ready.found.update(self._likenesses([pair for pair in pairs if all(pair)]))
         return ready

@@ -96,7 +96,11 @@ def write(path: Path, count: int, seed: int) -> Path:
 
 def cost(*arguments: str) -> Cost:
     """Run evalkit as a program and measure it."""
-    peak, pid = 0.0, os.posix_spawn(sys.executable, [sys.executable, "-m", "evalkit", *arguments], os.environ)
+    command, silent = (
+        [sys.executable, "-m", "evalkit", *arguments],
+        (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+    )
+    peak, pid = 0.0, os.posix_spawn(sys.executable, command, os.environ, file_actions=[silent])
     while not (ended := os.wait4(pid, os.WNOHANG))[0]:
         peak = max(peak, sum(map(held, family(pid))))
         time.sleep(INTERVAL)

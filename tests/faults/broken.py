@@ -315,7 +315,7 @@ def _labelled() -> Path:
     atexit.register(shutil.rmtree, place, ignore_errors=True)
     folder = place / "run"
     with RunFolder.create(folder, MANIFEST) as made:
-        made.finish(ROWS, {})
+        made.finish(ROWS, dict)
     run = read_run(folder)
     for row in run.rows[:2]:
         add_record(folder, Label(row.example.id, row.trial, "little", "me", run_key(run), digest_of(row), "wrong"))

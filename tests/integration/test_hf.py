@@ -70,7 +70,7 @@ def test_a_local_judge_judges_and_a_killed_run_of_it_ends_alike(suite_at, script
     given = RunSettings(model=script([{"id": f"q{n}", "answer": "plum"} for n in range(10)]), suites=(str(suite_at()),))
     judged = replace(given, judge=str(tiny), overrides=("scorer.judge.repeats=2",))
     (whole,) = start(judged, out=tmp_path / "whole")
-    assert {row.score("judge").value is None for row in read_run(whole).rows} == {False}
+    assert {row.scores[-1].value is None for row in read_run(whole).rows} == {False}
     journal = (whole / "judgements.jsonl").read_bytes().splitlines(keepends=True)
     assert len(journal) == 20
     shutil.copytree(whole, tmp_path / "cut")

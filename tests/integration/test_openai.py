@@ -83,4 +83,4 @@ def test_a_served_model_judges_as_the_local_one(endpoint, real_model, write_json
     assert len(said["served"]) == 2
     assert said["served"] == said["local"]
     assert all(sum(judgement.probabilities) == pytest.approx(1, abs=1e-5) for judgement in said["weighed"])
-    assert all(0 < row.score("judge").value < 1 for row in read_run(tmp_path / "weighed").rows)
+    assert all(0 < (row.scores[-1].value or 0) < 1 for row in read_run(tmp_path / "weighed").rows)

@@ -6,6 +6,7 @@ import json
 import math
 import random
 from dataclasses import replace
+from typing import Any, cast
 
 import krippendorff
 import numpy as np
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
 from evalkit import agreement
-from evalkit.agreement import _Units, alpha_of, consistency_of, trust_of
+from evalkit.agreement import _Units, trust_of
 from evalkit.analyze import Estimate
 from evalkit.cli import call
 from evalkit.court import Statement
@@ -26,13 +27,16 @@ from evalkit.scorers.judge import Judgement
 from evalkit.stats import wilson
 from evalkit.types import Example, Response, Row, Score
 
+measured: Any = agreement
+alpha_of, consistency_of = measured.alpha_of, measured.consistency_of
+
 
 def agreement_of(name, rows, truth):
-    return agreement.agreement_of(name, _Units(rows), truth)
+    return measured.agreement_of(name, _Units(rows), truth)
 
 
 def pairs_of(rows, preferences):
-    return agreement.pairs_of(_Units(rows), preferences)
+    return measured.pairs_of(_Units(rows), preferences)
 
 
 def row(name: str, value: float | None, text: str = "an answer", scorer: str = "s") -> Row:
@@ -48,7 +52,7 @@ def truth_of(human):
     return {(f"q{n}", 0): right for n, right in enumerate(human)}
 
 
-def label(name: str, verdict: str, who: str = "kim") -> Label:
+def label(name: str, verdict: Any, who: str = "kim") -> Label:
     return Label(name, 0, "s", who, "r", "d", verdict)
 
 
@@ -167,7 +171,7 @@ def test_labellers_agree_as_krippendorff_says():
         (name, 0): {who: letter == "c" for who, letter in zip(("kim", "lee"), letters, strict=False)}
         for name, letters in said.items()
     }
-    data = [[1, 0, 1, 1, 1, 0], [1, 0, 0, 1, math.nan, 0]]
+    data: Any = [[1, 0, 1, 1, 1, 0], [1, 0, 0, 1, math.nan, 0]]
     assert alpha_of(verdicts).value == pytest.approx(krippendorff.alpha(data, level_of_measurement="nominal"))
     assert alpha_of({("q", 0): {"kim": True}}) is None
     assert alpha_of({("q", 0): {"kim": True, "lee": True}}) is None
@@ -183,7 +187,7 @@ def test_two_agreements_are_no_certainty():
 @pytest.mark.parametrize(("right", "wrong", "low"), [(500, 500, 0.994), (3, 500, 0.0)])
 def test_a_perfect_area_is_as_sure_as_the_rarer_label_allows(right, wrong, low):
     found = agreement._auc(np.full(right, 0.9), np.full(wrong, 0.1))
-    assert (found.value, found.low, found.high) == (1.0, pytest.approx(low), 1.0)
+    assert [found.value, found.low, found.high] == [1.0, pytest.approx(low), 1.0]
 
 
 def test_trials_of_a_question_count_as_one():
@@ -205,8 +209,8 @@ def test_questions_of_a_cluster_count_as_one():
         for n in range(100)
     }
     truth = {key: True for key in rows}
-    alone = agreement.agreement_of("s", _Units(rows), truth)
-    clustered = agreement.agreement_of("s", _Units(rows, "source"), truth)
+    alone = measured.agreement_of("s", _Units(rows), truth)
+    clustered = measured.agreement_of("s", _Units(rows, "source"), truth)
     assert alone.share.low == pytest.approx(wilson(100, 100)[0])
     assert clustered.share.low == pytest.approx(wilson(10, 10)[0])
 
@@ -230,7 +234,7 @@ def test_choices_that_no_judge_made_are_left_out_and_told(make_run):
 
 
 def stated(group: str, verdict: str | None, order: int = 0, repeat: int = 0) -> Statement:
-    mode = "pairwise" if verdict in ("A", "B") else "correct"
+    mode: Any = "pairwise" if verdict in ("A", "B") else "correct"
     return Statement("by", f"{group}{order}{repeat}", mode, "q", group, order, repeat, Judgement(verdict))
 
 
@@ -250,7 +254,8 @@ def test_repetitions_that_differ_are_counted():
 
 
 def preference(name: str, better: str) -> Preference:
-    return Preference(name, 0, "s", "kim", "r", "r", "", "d", "", {"run": "left", "other": "right"}.get(better, "tie"))
+    side: Any = {"run": "left", "other": "right"}.get(better, "tie")
+    return Preference(name, 0, "s", "kim", "r", "r", "", "d", "", side)
 
 
 def test_choices_of_pairs_count_ties_as_one_half():
@@ -284,7 +289,7 @@ def test_labels_from_elsewhere_are_labels_of_the_run(run_at, write_jsonl, tmp_pa
         ],
     )
     run = read_run(run_at)
-    one, two, three = labels_of_file(path, run)
+    one, two, three = cast(list[Any], labels_of_file(path, run))
     assert (one.verdict, one.labeller, one.run) == ("correct", "people", run_key(run))
     assert (two.verdict, two.labeller) == ("unsure", "lee")
     assert three.better_run == ""

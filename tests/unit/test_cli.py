@@ -206,7 +206,7 @@ def test_a_corrupt_journal_is_gone_on_from_in_a_new_run(run, capsys):
 
 
 def test_an_internal_error_is_one_line_and_70_with_a_traceback_only_for_debug(run, capsys, monkeypatch):
-    monkeypatch.setattr("evalkit.commands.report.read_run", lambda path: 1 / 0)
+    monkeypatch.setattr("evalkit.commands.report.open_run", lambda path: 1 / 0)
     code, out, err = outcome(capsys, "report", "run")
     assert (code, out) == (70, "")
     assert err == "evalkit: internal error: ZeroDivisionError: division by zero (evalkit --debug … shows where)\n"

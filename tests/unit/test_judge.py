@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -27,7 +28,7 @@ from evalkit.merge import merge
 from evalkit.record import read_run, salvage
 from evalkit.scorers.judge import VERDICTS, Case, Judge
 from evalkit.settings import RunSettings
-from evalkit.types import Example, Request, Response
+from evalkit.types import Example, Request, Response, Row
 
 ATTACKS = json.loads((Path(__file__).parent / "attacks.json").read_text(encoding="utf-8"))
 EXAMPLE = Example("q", "Which port?", ("5432",))
@@ -44,6 +45,10 @@ def token_of(prompt: str) -> str:
 
 def reply(verdict: object, prompt: str, reason: object = "So it is.") -> str:
     return json.dumps({"id": token_of(prompt), "reason": reason, "verdict": verdict})
+
+
+def judged(row: Row) -> Any:
+    return row.score("judge")
 
 
 def prompt_of(request: Request) -> str:
@@ -216,7 +221,7 @@ def test_a_good_reply_at_the_second_try_counts():
 
 
 ECHOES = {
-    "the answer": lambda p: re.search(r"[0-9a-f]{16} answer to grade\n(.*)\n[0-9a-f]{16} end of", p, re.DOTALL)[1],
+    "the answer": lambda p: re.findall(r"[0-9a-f]{16} answer to grade\n(.*)\n[0-9a-f]{16} end of", p, re.DOTALL)[0],
     "everything": lambda p: p,
     "the last lines": lambda p: p[p.index("Reply with one JSON") :],
     "what follows the answer": lambda p: p.rpartition("end of answer to grade")[2],
@@ -288,7 +293,7 @@ def test_cases_of_different_answers_have_different_marks_and_tokens(one, two):
 @given(st.lists(st.floats(-50, 0), min_size=5, max_size=5), st.integers(0, 3))
 def test_the_probabilities_of_the_verdicts_sum_to_one_whatever_their_order(logprobs, repeat):
     case = Case("rubric", "q", (), ("a",), ("c",), repeat=repeat)
-    said = judgement_of(case, Response(choice_logprobs=tuple(logprobs)))
+    said: Any = judgement_of(case, Response(choice_logprobs=tuple(logprobs)))
     assert sum(said.probabilities) == pytest.approx(1, abs=1e-5)
     assert said.probabilities["12345".index(said.verdict)] == max(said.probabilities)
     assert 0 <= said.value("rubric") <= 1 + 1e-5
@@ -339,7 +344,8 @@ def test_the_page_names_every_setting_with_its_default_and_every_mode():
     page = (Path(__file__).parents[2] / "docs" / "judge.md").read_text(encoding="utf-8")
     for setting in fields(Judge):
         assert f"`{setting.name}`" in page
-        told = {str: "`{}`", tuple: "none"}.get(type(setting.default), "{:g}").format(setting.default)
+        default: Any = setting.default
+        told = f"`{default}`" if isinstance(default, str) else f"{default:g}" if default != () else "none"
         rows = [line.split("|") for line in page.splitlines() if line.startswith("| `")]
         assert [row[2].strip() for row in rows if f"`{setting.name}`" in row[1]] == [told]
     for mode, verdicts in VERDICTS.items():
@@ -359,7 +365,7 @@ def judge(monkeypatch):
 
 
 @pytest.fixture
-def answers(script) -> str:
+def answers(script):
     """Return a model of which 7 of 10 answers are wrong by every rule, 3 of them `right` to the judge."""
     wrong = ["pear right", "plum right", "fig right", "lime", "date", "kiwi", "nut"]
     said = ["a0", *wrong, "a8", "a9"]
@@ -378,7 +384,7 @@ def content(folder: Path) -> tuple[bytes, bytes]:
 def test_a_run_with_a_judge_has_its_score_and_says_who_judged(judge, settings, tmp_path):
     (folder,) = flow.start(settings, out=tmp_path / "run")
     run = read_run(folder)
-    assert all(row.score("judge") for row in run.rows)
+    assert all(judged(row) for row in run.rows)
     identity = run.manifest["identity"]
     assert len(identity["judge"]) == 16
     assert identity["judge_prompt"] == prompt_digest()
@@ -444,7 +450,7 @@ def shaky(monkeypatch):
 
 def test_a_judgement_that_failed_is_unscored_and_asked_for_again_alone(shaky, settings, tmp_path):
     (folder,) = flow.start(settings, out=tmp_path / "run")
-    whys = {row.score("judge").why for row in read_run(folder).rows if row.score("judge").value is None}
+    whys = {judged(row).why for row in read_run(folder).rows if judged(row).value is None}
     assert whys == {"not judged: 503"}
     lines = (folder / "judgements.jsonl").read_bytes()
     shaky.asked.clear()
@@ -453,7 +459,7 @@ def test_a_judgement_that_failed_is_unscored_and_asked_for_again_alone(shaky, se
     assert shaky.asked == []
     flow.resume(folder, retry_errors=True)
     assert len(shaky.asked) == 1
-    scores = [row.score("judge") for row in read_run(folder).rows]
+    scores = [judged(row) for row in read_run(folder).rows]
     assert [score.value for score in scores] == [1, 0, 1, 0, 0, 0, 0, 0, 1, 1]
     assert (folder / "judgements.jsonl").read_bytes().startswith(lines)
     assert len(read_judgements(folder)) == 7
@@ -495,7 +501,7 @@ def test_runs_of_different_judges_are_not_compared(judge, settings, tmp_path):
         judge.identity = {"backend": "fake", "model_digest": name}
         runs.append(read_run(flow.start(settings, out=tmp_path / name)[0]))
     with pytest.raises(NotComparable, match="the judge"):
-        compare_runs(*runs)
+        compare_runs(runs[0], runs[1])
 
 
 def test_scoring_anew_keeps_what_the_judge_said_and_asks_nobody(judge, settings, tmp_path, monkeypatch):
@@ -506,7 +512,7 @@ def test_scoring_anew_keeps_what_the_judge_said_and_asks_nobody(judge, settings,
         assert call(["score", str(before), "--out", str(tmp_path / name)]) == 0
         before = tmp_path / name
         again = read_run(before)
-        assert [row.score("judge") for row in again.rows] == [row.score("judge") for row in run.rows]
+        assert [judged(row) for row in again.rows] == [judged(row) for row in run.rows]
         assert read_judgements(before) == read_judgements(folder)
         compare_runs(run, again)
 
@@ -523,7 +529,7 @@ def test_kept_answers_are_judged_without_their_model(judge, settings, tmp_path, 
     (folder,) = flow.start(replace(settings, judge=None), out=tmp_path / "run")
     assert call(["score", str(folder), "--judge", "any", "--judge-when", "always", "--out", str(tmp_path / "new")]) == 0
     assert "judge" in capsys.readouterr().out
-    assert {row.score("judge").value for row in read_run(tmp_path / "new").rows} <= {0.0, 0.2, 0.9}
+    assert {judged(row).value for row in read_run(tmp_path / "new").rows} <= {0.0, 0.2, 0.9}
     assert call(["score", str(tmp_path / "new"), "--judge", "any", "--out", str(tmp_path / "third")]) == 0
     asked = len(judge.asked)
     assert call(["score", str(tmp_path / "third"), "--judge", "any", "--out", str(tmp_path / "fourth")]) == 0
@@ -549,9 +555,9 @@ def test_a_pair_is_held_against_the_other_run(judge, pair, tmp_path):
     one, two = pair
     assert call(["score", str(one), *PAIRWISE, "--against", str(two), "--out", str(tmp_path / "pairs")]) == 0
     run = read_run(tmp_path / "pairs")
-    won = {row.example.id for row in run.rows if row.score("judge").value == 1.0}
+    won = {row.example.id for row in run.rows if judged(row).value == 1.0}
     assert won == {"q1", "q2", "q3"}  # those that say `right`, in both orders
-    assert {row.score("judge").value for row in run.rows} == {1.0, 0.5}
+    assert {judged(row).value for row in run.rows} == {1.0, 0.5}
     assert run.manifest["identity"]["judge_against"] == read_run(two).manifest["made"]
     assert len(judge.asked) == 20
     assert [(line.order, line.repeat) for line in read_judgements(tmp_path / "pairs")[:2]] == [(0, 0), (1, 0)]

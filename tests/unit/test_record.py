@@ -17,7 +17,8 @@ import pytest
 from evalkit import record
 from evalkit.errors import IdentityError, RunError, RunLocked, Stopped
 from evalkit.jsonl import dump
-from evalkit.record import RunFolder, new_run_id, read_manifest, read_run, salvage
+from evalkit.lines import Lines
+from evalkit.record import RunFolder, new_run_id, open_run, read_manifest, read_run, salvage
 
 IDENTITY = {"suite": "little", "primary": "match", "split": "dev", "suite_digest": "d1"}
 MANIFEST: Mapping[str, Any] = {"identity": IDENTITY, "settings": {"model": "m", "max_errors": 0.0}}
@@ -253,6 +254,27 @@ def test_a_damaged_summary_is_refused_11(finished, content):
     path.write_bytes(content) if content is not None else path.unlink()
     with pytest.raises(RunError, match=r"summary\.json: damaged"):
         read_run(finished)
+
+
+def test_an_opened_run_is_the_one_that_is_read_and_many_rows_stay_on_disk(finished, monkeypatch):
+    assert isinstance(open_run(finished).rows, tuple)
+    monkeypatch.setattr(record, "HELD", 1)
+    opened, whole = open_run(finished), read_run(finished)
+    assert (opened.id, opened.manifest, opened.summary) == (whole.id, whole.manifest, whole.summary)
+    assert isinstance(opened.rows, Lines)
+    assert list(opened.rows) == list(whole.rows)
+    assert (opened.rows[-1], opened.rows[:1]) == (whole.rows[-1], list(whole.rows[:1]))
+
+
+def test_an_opened_run_that_is_damaged_is_refused_as_one_that_is_read(finished, monkeypatch):
+    monkeypatch.setattr(record, "HELD", 1)
+    rows = finished / "rows.jsonl"
+    rows.write_bytes(rows.read_bytes().replace(b'"trial"', b'"trail"', 1))
+    with pytest.raises(RunError, match=r"rows\.jsonl: line 1 is damaged"):
+        open_run(finished)
+    rows.unlink()
+    with pytest.raises(RunError, match=r"rows\.jsonl: cannot be read"):
+        open_run(finished)
 
 
 def test_rows_that_are_gone_are_refused(finished):

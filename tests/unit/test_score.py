@@ -49,6 +49,19 @@ def test_answers_are_scored_by_their_own_targets(scored):
     assert run.suite == "answers"
 
 
+def test_marks_blank_lines_and_line_ends_of_another_system_change_nothing(tmp_path):
+    path = tmp_path / "answers.jsonl"
+    lines = [b'{"id": "a", "question": "2+2?", "answer": "4", "target": "4"}', b"", b'{"answer": "x", "question": ""}']
+    path.write_bytes(b"\xef\xbb\xbf\r\n" + b"\r\n".join(lines) + b"\r\n \r\n")
+    run = read_run(score_answers(path, Rescoring(overrides=NO_TAGS), tmp_path / "windows"))
+    path.write_bytes(b"\n".join(lines))
+    plain = read_run(score_answers(path, Rescoring(overrides=NO_TAGS), tmp_path / "plain"))
+    assert run.rows == plain.rows
+    assert [row.example.input for row in run.rows] == ["2+2?", ""]
+    assert run.manifest["identity"]["suite_digest"] == plain.manifest["identity"]["suite_digest"]
+    assert run.manifest["identity"]["model.model_digest"] != plain.manifest["identity"]["model.model_digest"]
+
+
 def test_an_answer_with_an_error_is_neither_right_nor_wrong(scored):
     run = scored(
         [{"id": "a", "error": "timeout"}, {"id": "b", "answer": "x", "finish": "error"}, {"id": "c", "answer": "y"}]

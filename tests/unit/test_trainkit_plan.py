@@ -166,7 +166,7 @@ def test_a_curve_is_told_with_its_plot_and_what_the_next_doubling_gives():
     text = report(Curve("docs_qa", 0.1, points, 0.1, -0.05, 0.25), "trainkit curve --suite docs_qa")
     assert "Made by `trainkit curve --suite docs_qa`." in text
     assert "![scores against training rows](curve.png)" in text
-    assert "| 50 | 0.300 | -0.971 to 1.571 | 0.200, 0.400 |" in text  # 12.706 x 0.1414 / sqrt(2) each way
+    assert "| 50 | 0.300 | 0.000 to 1.000 | 0.200, 0.400 |" in text  # 12.706 x 0.1414 / sqrt(2) each way
     assert "| 100 | 0.400 | 0.400 to 0.400 | 0.400 |" in text
     assert "the next doubling is expected to give +0.100 (-0.050 to +0.250)." in text
     assert "doubling" not in report(Curve("docs_qa", 0.1, points[:1], None, None, None))
