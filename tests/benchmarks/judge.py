@@ -100,7 +100,10 @@ def rules(rows: list[dict[str, Any]], out: Path) -> Part:
     """Return the part on the scorers that ask no model, on all answers."""
     answers, labels = answered(rows, out / "all"), labelled(rows, out / "all")
     command = ("score", "--answers", str(answers), "--scorers", RULES, *NO_TAGS)
-    about = f"All {len(rows):,} answers of EVOUNA's NQ, five systems to each question."
+    about = (
+        f"All {len(rows):,} answers of EVOUNA's NQ, by five systems to each question; they are counted as independent, "
+        "so the intervals are somewhat too narrow."
+    )
     return Part("The other scorers", about, out / "all" / "run", labels, command)
 
 
