@@ -41,6 +41,14 @@ def test_what_the_loop_moved_is_the_reports():
     assert f"| tag:repetition | {shown[0]} | {shown[1]} |" in LOOP
 
 
+def test_how_far_to_trust_scorers_is_the_reports():
+    page = (ROOT / "reports/judge/README.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"On ([\d,]+) answers .*?agrees with them in (\S+) % \(kappa (\S+)\)", README, re.DOTALL)
+    n, agrees, kappa = shown
+    assert re.search(rf"\| match \| {n.replace(',', '')} \| {agrees} \[.*?\] \| {kappa} \[", page)
+    assert page.count("- judge: not shown to be better than chance: do not gate on it.") == 1
+
+
 def test_every_linked_page_is_there():
     for target in re.findall(r"\]\(([^)#:]+)\)", README):
         assert (ROOT / target).exists(), target
