@@ -26,7 +26,7 @@ demo: setup ## answer docs_qa questions with SmolLM2-135M-Instruct and print the
 
 test: setup ## every test but the benchmarks and the long faults
 	$(BIN)/evalkit models fetch $(MODEL)
-	$(BIN)/python -m pytest -m "not benchmark and not stress"
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not benchmark and not stress"
 
 check: setup ## what CI checks besides tests
 	$(BIN)/ruff format --check .
