@@ -41,6 +41,8 @@ class Turn:
     tries: int = 0
     ready: float = 0.0
     began: float = 0.0
+    answers: int = 0
+    """Answers that the endpoint had given when this request was sent for the first time."""
 
 
 class OpenAiBackend:
@@ -105,6 +107,7 @@ class OpenAiBackend:
                 while waiting or running:
                     for turn in self._due(waiting, len(running), clock()):
                         waiting.remove(turn)
+                        turn.answers = turn.answers if turn.tries else self.pace.answers
                         turn.tries, turn.began = turn.tries + 1, clock()
                         running[asyncio.create_task(self._ask(wire, turn.request))] = turn
                     for task in await _ended(running, self._pause(waiting, len(running), clock())):
@@ -151,7 +154,7 @@ class OpenAiBackend:
         """Return the response of a turn that is over, or None where it is to be sent again.
 
         Raises:
-            Stopped: the turn used up its tries, and meanwhile no other was answered either.
+            Stopped: the turn used up its tries, and since its first one nothing was answered.
         """
         if isinstance(outcome, Answer):
             self.pace.answered()
@@ -164,7 +167,7 @@ class OpenAiBackend:
             self.pace.pushed_back(turn.began, now, wait)
         if turn.tries < outcome.tries:
             return None
-        if outcome.stops and self.pace.strikes >= turn.tries:
+        if outcome.stops and self.pace.answers == turn.answers:
             raise Stopped(self._hidden(f"{self.address}: {outcome.reason} ({turn.tries} tries)"))
         return self._blotted(failed(turn.request, f"{outcome.reason} ({turn.tries} tries)"))
 

@@ -20,8 +20,8 @@ class Pace:
     """Requests in flight that the endpoint bears, as far as is known; its whole part counts."""
     until: float = -math.inf
     """No request begins before."""
-    strikes: int = 0
-    """Rounds of push-back since the last answer."""
+    answers: int = 0
+    """Answers so far."""
     marked: float = -math.inf
     """When the last round of push-back began: what was sent before belongs to that round."""
 
@@ -31,14 +31,13 @@ class Pace:
 
     def answered(self) -> None:
         """Widen by one for each round of answers."""
-        self.strikes = 0
+        self.answers += 1
         self.width = min(self.bound, self.width + 1 / self.width)
 
     def pushed_back(self, began: float, now: float, wait: float) -> None:
         """Halve once for each round, however many of its requests are pushed back, and wait."""
         if began >= self.marked:
             self.width, self.marked = max(1.0, self.width / 2), now
-            self.strikes += 1
         self.until = max(self.until, now + wait)
 
 

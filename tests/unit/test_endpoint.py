@@ -270,12 +270,12 @@ def test_the_pace_halves_once_a_round_and_widens_by_one_a_round():
     pace = Pace(16)
     for _ in range(16):
         pace.pushed_back(began=0.0, now=1.0, wait=2.0)
-    assert (pace.width, pace.until, pace.strikes) == (8.0, 3.0, 1)
+    assert (pace.width, pace.until, pace.answers) == (8.0, 3.0, 0)
     pace.pushed_back(began=3.0, now=4.0, wait=1.0)
-    assert (pace.width, pace.until, pace.strikes) == (4.0, 5.0, 2)
+    assert (pace.width, pace.until, pace.answers) == (4.0, 5.0, 0)
     for _ in range(5):
         pace.answered()
-    assert (int(pace.width), pace.strikes) == (5, 0)
+    assert (int(pace.width), pace.answers) == (5, 5)
     for _ in range(500):
         pace.answered()
     assert pace.width == 16
