@@ -17,6 +17,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from evalkit.backends import chat, families
+from evalkit.backends.budget import remembered_budget
 from evalkit.backends.decode import Completion, Decoder
 from evalkit.backends.encode import Encoded, PairEncoder
 from evalkit.backends.forest import Batch, plan_pairs
@@ -188,7 +189,7 @@ class HfBackend:
     def _planned_choices(self, requests: Sequence[Request]) -> list[list[int]]:
         """Plan all pairs of (context, continuation) on one token tree; requests of one context stay together."""
         if self.measured is None:
-            self.measured = measure_budget(self.model)
+            self.measured = remembered_budget(self.identity, lambda: measure_budget(self.model))
         asked = [self._windows(request) for request in requests]
         pairs, owners, labels = [], [], []
         for index, request in enumerate(requests):
