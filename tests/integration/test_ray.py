@@ -293,8 +293,18 @@ def test_a_cluster_of_our_own_is_on_the_loopback_and_leaves_nothing_behind(
         _, messages = driver.communicate(timeout=120)
     assert driver.returncode == 0, messages
     assert messages == ""
-    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+    assert gone(pids)
     assert results(out) == results(whole)
+
+
+def gone(pids: list[int], seconds: float = 20.0) -> bool:
+    """Wait until the system has cleared processes away; a killed one may take a moment."""
+    end = time.monotonic() + seconds
+    while left := [pid for pid in pids if Path(f"/proc/{pid}").exists()]:
+        if time.monotonic() > end:
+            return not left
+        time.sleep(0.2)
+    return True
 
 
 def processes_under(pid: int) -> list[int]:
