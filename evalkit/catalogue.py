@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -14,8 +15,10 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from evalkit.errors import ModelError
+from evalkit.jsonl import dump, write_atomic
 from evalkit.registry import did_you_mean, load
 
 MARK = "catalogue.json"
@@ -64,6 +67,22 @@ CATALOGUE: Mapping[str, Entry] = {
 def cache_folder() -> Path:
     """Return the folder for what can be made anew: $XDG_CACHE_HOME/evalkit, else ~/.cache/evalkit."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "evalkit"
+
+
+def read_cache(name: str) -> dict[str, Any]:
+    """Return what a file of the cache folder remembers; nothing where it is missing or damaged."""
+    try:
+        return dict(json.loads((cache_folder() / name).read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def write_cache(name: str, known: Mapping[str, Any]) -> None:
+    """Remember values in a file of the cache folder; where it cannot be written they are made again."""
+    path = cache_folder() / name
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, [dump(known).encode()])
 
 
 def fetched(name: str) -> Path | None:

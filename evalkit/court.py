@@ -256,23 +256,21 @@ def _ask(
 
     The plan is that of all cases, whatever is known: equal batches have equal numbers.
     """
+    if not left:
+        return
     by_reply, cases = court.writes(judge), [case for case, _, _ in asked.values()]
     requests = [request_of_case(case, judge, by_reply=by_reply, special=_special(court)) for case in cases]
-    plan = court.backend.plan(requests) if cases else []
-    batches = [[cases[index] for index in batch] for batch in plan]
-    pending = [batch for batch in batches if any(case.digest in left for case in batch)]
+    plan = court.backend.plan(requests)
+    pending = [batch for batch in plan if any(cases[index].digest in left for index in batch)]
     tick = counter(sum(map(len, pending))) if counter else lambda: None
     for batch in pending:
-        wanted = [case for case in batch if case.digest in left]
-        found = _replied(court, judge, wanted, tick) if by_reply else _weighed(court, judge, batch, tick)
+        wanted = [cases[index] for index in batch if cases[index].digest in left]
+        if by_reply:
+            found = _replied(court, judge, wanted, tick)
+        else:  # by the probabilities of the verdicts
+            answered = court.backend.respond([requests[index] for index in batch], tick)
+            found = {cases[i].digest: judgement_of(cases[i], answer) for i, answer in zip(batch, answered, strict=True)}
         yield [(case, found[case.digest]) for case in wanted]
-
-
-def _weighed(court: Court, judge: Judge, batch: Sequence[Case], tick: Tick) -> dict[str, Judgement]:
-    """Return the judgements by the probabilities of the verdicts."""
-    requests = [request_of_case(case, judge, by_reply=False, special=_special(court)) for case in batch]
-    answered = court.backend.respond(requests, tick)
-    return {case.digest: judgement_of(case, answer) for case, answer in zip(batch, answered, strict=True)}
 
 
 def _replied(court: Court, judge: Judge, cases: Sequence[Case], tick: Tick) -> dict[str, Judgement]:

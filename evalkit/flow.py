@@ -126,8 +126,9 @@ def _complete(work: Work, progress: Progress | None) -> list[Path]:
     with opened(work.settings, work.backend, [job.requests for job in work.jobs], work.plan) as engine:
         for reply in engine.run(shards, tick):
             _commit(work.jobs, [asked[index] for index in reply.indices], reply)
+            remarks = tuple(engine.remarks)
             for _, folder in begun:
-                folder.warn(engine.remarks)
+                folder.warn(remarks)
         if work.settings.shard:
             return [folder.close_part() for _, folder in begun]
         if any(job.hearing.court for job, _ in begun) and hasattr(work.backend, "release"):

@@ -5,7 +5,6 @@ Loads no weights.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import re
@@ -15,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalkit.catalogue import CATALOGUE, cache_folder, fetch
+from evalkit.catalogue import CATALOGUE, fetch, read_cache, write_cache
 from evalkit.errors import ModelError
-from evalkit.jsonl import dump, parse_object, write_atomic
+from evalkit.jsonl import parse_object
 from evalkit.registry import did_you_mean, load, lookup, table
 from evalkit.types import Backend
 
+HASHES = "hashes.json"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _READ = re.compile(
     r"(config|generation_config|adapter_config|tokenizer\w*|special_tokens_map|added_tokens|vocab|preprocessor_config)\.json"
@@ -174,11 +174,7 @@ def _files_read(folder: Path) -> Iterable[Path]:
 
 def _hashes(files: Iterable[Path]) -> Iterable[tuple[Path, str]]:
     """Yield (file, sha256); hashes of files that did not change come from a cache."""
-    cache = cache_folder() / "hashes.json"
-    try:
-        known: dict[str, str] = dict(json.loads(cache.read_bytes()))
-    except (OSError, ValueError, TypeError):
-        known = {}
+    known: dict[str, str] = read_cache(HASHES)
     fresh: dict[str, str] = {}
     for file in files:
         stat = file.stat()
@@ -188,9 +184,7 @@ def _hashes(files: Iterable[Path]) -> Iterable[tuple[Path, str]]:
                 fresh[key] = known[key] = hashlib.file_digest(content, "sha256").hexdigest()
         yield file, known[key]
     if fresh:
-        with contextlib.suppress(OSError):  # without a cache the files are hashed again
-            cache.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(cache, [dump(known).encode()])
+        write_cache(HASHES, known)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

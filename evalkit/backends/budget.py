@@ -6,16 +6,14 @@ the machine. Knows not how it is measured.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
 import os
 import platform
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 
-from evalkit.catalogue import cache_folder
-from evalkit.jsonl import dump, write_atomic
+from evalkit.catalogue import read_cache, write_cache
+from evalkit.jsonl import dump
 
 FILE = "budgets.json"
 
@@ -25,16 +23,9 @@ def remembered_budget(identity: Mapping[str, str], measure: Callable[[], int]) -
     facts = {key: value for key, value in identity.items() if key != "batch_tokens"}
     machine = [platform.node(), platform.machine(), os.cpu_count(), version("torch")]
     key = hashlib.sha256(dump([facts, machine]).encode()).hexdigest()[:32]
-    path = cache_folder() / FILE
-    try:
-        known: dict[str, int] = dict(json.loads(path.read_bytes()))
-    except (OSError, ValueError, TypeError):
-        known = {}
-    kept = known.get(key)
+    kept = read_cache(FILE).get(key)
     if type(kept) is int and kept > 0:
         return kept
-    known[key] = measure()
-    with contextlib.suppress(OSError):  # without a cache it is measured again
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, [dump(known).encode()])
-    return known[key]
+    measured = measure()
+    write_cache(FILE, {**read_cache(FILE), key: measured})  # read anew: another process may have measured meanwhile
+    return measured
