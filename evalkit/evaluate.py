@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 
-from evalkit.compare import Comparison, pair_of, score_of, tag_of
+from evalkit.columns import score_of, tag_of
+from evalkit.compare import Comparison, pair_of
 from evalkit.errors import EvalkitError, NotComparable
 from evalkit.gate import decide, overall
 from evalkit.policy import ANY, PRIMARY, MetricPolicy, Policy, Waiver
@@ -137,15 +138,15 @@ def _covers(waiver: Waiver, check: Check) -> bool:
 
 
 def _notes(comparisons: Sequence[Comparison], policy: Policy, checks: Sequence[Check], today: date) -> tuple[str, ...]:
-    ids = {c.suite: {item.example.id for item in c.items} for c in comparisons}
+    suites = {c.suite: c for c in comparisons}
     notes = [f"{c.suite}: the runs also differ in {remark}" for c in comparisons for remark in c.remarks]
     notes += [
         f"no run of suite {name} was given, so what the policy asks of it is not checked"
         for name in policy.suites
-        if name not in (*ids, ANY)
+        if name not in (*suites, ANY)
     ]
     for waiver in policy.waivers:
-        found = {i for suite, known in ids.items() if waiver.covers(suite) for i in waiver.items if i in known}
+        found = {i for suite, c in suites.items() if waiver.covers(suite) for i in waiver.items if c.holds(i)}
         if waiver.until < today:
             notes.append(f"waiver expired: {waiver}")
         elif waiver.items and found:

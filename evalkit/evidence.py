@@ -48,6 +48,8 @@ class Paired:
     """Items without a score in the candidate, counted as the worst."""
     out_of_range: int
     """Scores that are infinite or outside 0..1."""
+    valued: bool
+    """Whether any item of either run has a score."""
 
     @property
     def n(self) -> int:
@@ -113,6 +115,7 @@ def pair_up(pair: MetricPair) -> Paired:
         np.count_nonzero(gap_before) + lost_before,
         np.count_nonzero(gap_after) + lost_after,
         bad,
+        not (gap_before.all() and gap_after.all()),
     )
 
 

@@ -115,8 +115,7 @@ def _measure(pair: MetricPair, rule: Rule, gating: int) -> Check:
         margin=margin,
     )
     paired = pair_up(pair)
-    valued = any(score is not None for scores in (pair.baseline, pair.candidate) for score in scores)
-    reason = UNSCORED if n and not valued else _data_problem(paired, rule.max_missing)
+    reason = UNSCORED if n and not paired.valued else _data_problem(paired, rule.max_missing)
     if reason:
         return replace(draft, reason=reason)
     return _with_numbers(draft, paired, gather(paired, rule.alpha, gating, margin / 100))

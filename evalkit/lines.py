@@ -31,6 +31,10 @@ class Drawn(Sequence[T], Generic[T]):
             return [self._item(place) for place in range(len(self))[index]]
         return self._item(range(len(self))[index])
 
+    def at(self, places: Iterable[int]) -> Iterator[T]:
+        """Yield the items at some places."""
+        return map(self._item, places)
+
 
 class Lines(Drawn[T]):
     """The lines of a file that are not blank, by their places; line ends and a byte order mark are dropped."""
@@ -55,15 +59,17 @@ class Lines(Drawn[T]):
         return len(self._places)
 
     def __iter__(self) -> Iterator[T]:
+        return self.at(range(len(self)))
+
+    def at(self, places: Iterable[int]) -> Iterator[T]:
+        """Yield the lines at some places, the file opened once."""
         with self._path.open("rb") as file:
-            for place in self._places:
-                file.seek(place)
+            for place in places:
+                file.seek(self._places[place])
                 yield self._parse(file.readline().rstrip(b"\r\n"))
 
     def _item(self, index: int) -> T:
-        with self._path.open("rb") as file:
-            file.seek(self._places[index])
-            return self._parse(file.readline().rstrip(b"\r\n"))
+        return next(self.at([index]))
 
 
 class Texts(Drawn[str]):

@@ -81,17 +81,20 @@ def open_run(path: str | Path) -> Run:
     folder = Path(path)
     manifest = finished_manifest(folder)
     digest = hashlib.sha256()
+
+    def row(line: bytes) -> Row:
+        try:
+            return row_of(parse_own(line))
+        except _DAMAGE as fault:  # the digest holds, so it was written like this
+            raise RunError(f"{folder}/rows.jsonl: a line is no row ({fault}); {_anew(folder)}") from None
+
     try:
-        rows = Lines(folder / "rows.jsonl", _own_row, digest.update)
+        rows = Lines(folder / "rows.jsonl", row, digest.update)
     except OSError:
         return read_run(path)
     if len(rows) <= HELD or digest.hexdigest() != manifest.get("rows_sha256"):
         return read_run(path)
     return Run(id=manifest["id"], manifest=manifest, rows=rows, summary=_read_summary(folder))
-
-
-def _own_row(line: bytes) -> Row:
-    return row_of(parse_own(line))
 
 
 def finished_manifest(folder: Path) -> dict[str, Any]:

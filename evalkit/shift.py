@@ -6,11 +6,14 @@ reader may want to see; no verdict is given, and nothing here is shown.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from evalkit.analyze import Category, categories_of, lens_of
-from evalkit.compare import Comparison, Item, compare_runs, pair_of, tag_of
+from evalkit.columns import Columns, Numbers, tag_of
+from evalkit.compare import Comparison, compare_runs, pair_of
 from evalkit.errors import NotComparable
 from evalkit.evaluate import TAG
 from evalkit.gate import decide
@@ -52,17 +55,23 @@ class Shifts:
     @property
     def clean(self) -> tuple[int, int]:
         """Return how many questions each run answered without any error."""
-        sides = [(i.baseline, i.candidate) for i in self.comparison.items]
-        before, after = (sum(not any(row.tags for row in side[n]) for side in sides) for n in (0, 1))
+        c = self.comparison
+        erring = [np.zeros(len(c.items), dtype=np.bool_) for _ in range(2)]
+        for category in c.categories:
+            for known, found in zip(erring, c.with_error(category), strict=True):
+                known |= found
+        before, after = (int(np.count_nonzero(~known)) for known in erring)
         return before, after
 
-    def gained(self, category: str) -> list[Item]:
-        """Return the questions whose answers have an error in the second run alone."""
-        return [i for i in self.comparison.items if _has(i.candidate, category) and not _has(i.baseline, category)]
+    def gained(self, category: str) -> Columns:
+        """Return the second run's answers to questions that have an error in that run alone."""
+        before, after = self.comparison.with_error(category)
+        return _some(self.comparison.after, self.comparison.numbers[after & ~before])
 
-    def lost(self, category: str) -> list[Item]:
-        """Return the questions whose answers have an error in the first run alone."""
-        return [i for i in self.comparison.items if _has(i.baseline, category) and not _has(i.candidate, category)]
+    def lost(self, category: str) -> Columns:
+        """Return the first run's answers to questions that have an error in that run alone."""
+        before, after = self.comparison.with_error(category)
+        return _some(self.comparison.before, self.comparison.numbers[before & ~after])
 
 
 def shifts_of(baseline: Run, candidate: Run, costs: Mapping[str, float] | None = None) -> Shifts:
@@ -80,13 +89,11 @@ def shifts_in(whole: Comparison, baseline: Run, candidate: Run, costs: Mapping[s
     Raises:
         NotComparable: the runs share no answered question.
     """
-    items = tuple(found for item in whole.items if (found := _answered(item)))
-    if not items:
+    both = whole.answered()
+    if not both.items:
         raise NotComparable(f"runs {baseline.id} and {candidate.id} share no answered question; nothing to compare")
-    both = replace(whole, items=items)
-    before = _categories([row for item in items for row in item.baseline], baseline, costs)
-    after = _categories([row for item in items for row in item.candidate], candidate, costs)
-    return Shifts(both, _shifts(both, before, after), len(whole.items) - len(items))
+    before, after = _categories(both.before, baseline, costs), _categories(both.after, candidate, costs)
+    return Shifts(both, _shifts(both, before, after), len(whole.items) - len(both.items))
 
 
 def _shifts(both: Comparison, before: Mapping[str, Category], after: Mapping[str, Category]) -> tuple[Shift, ...]:
@@ -102,15 +109,9 @@ def _shifts(both: Comparison, before: Mapping[str, Category], after: Mapping[str
     return tuple(sorted(found, key=lambda s: (-s.cost, s.category)))
 
 
-def _answered(item: Item) -> Item | None:
-    """Return an item with its answered trials; None where a side has none."""
-    sides = [tuple(row for row in rows if row.response.error is None) for rows in (item.baseline, item.candidate)]
-    return Item(item.example, *sides) if all(sides) else None
+def _some(columns: Columns, numbers: Numbers) -> Columns:
+    return columns.only(columns.among(numbers))
 
 
-def _categories(rows: Sequence[Row], run: Run, costs: Mapping[str, float] | None) -> dict[str, Category]:
+def _categories(rows: Iterable[Row], run: Run, costs: Mapping[str, float] | None) -> dict[str, Category]:
     return {c.name: c for c in categories_of(rows, lens_of(run, costs))}
-
-
-def _has(rows: Sequence[Row], category: str) -> bool:
-    return any(tag.category == category for row in rows for tag in row.tags)

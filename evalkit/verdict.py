@@ -7,7 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE", "ERROR", "WAIVED"]
 Role = Literal["gate", "watch"]
@@ -19,6 +23,8 @@ UNSCORED = "no item of either run has a value"
 EXIT_CODES = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3, "ERROR": 4}
 """What `evalkit gate` exits with."""
 
+Scores: TypeAlias = "Sequence[float | None] | NDArray[np.float64]"
+
 
 @dataclass(frozen=True, slots=True)
 class MetricPair:
@@ -28,9 +34,9 @@ class MetricPair:
     """The suite's name."""
     metric: str
     """A score's name, or `tag:` and a category."""
-    baseline: Sequence[float | None]
-    """Score of each item in 0..1, the mean over its trials; None where there is none."""
-    candidate: Sequence[float | None]
+    baseline: Scores
+    """Score of each item in 0..1, the mean over its trials; None, or NaN in an array, where there is none."""
+    candidate: Scores
     """The same items in the same order."""
     margin: float | None = None
     """Points of 100 that may be lost; None: by kind and number of items."""

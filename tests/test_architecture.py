@@ -27,7 +27,7 @@ LAYERS = (
     "jsonl lines codec toml",
     "stats tally variety verdict frames hub",
     "examples data prompt journal settings catalogue paired scorers taggers",
-    "suite record models assess analyze evidence differences brief",
+    "suite record models assess analyze evidence differences brief columns",
     "backends identity gate harness labels",
     "court",
     "engines jobs",

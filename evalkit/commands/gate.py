@@ -18,7 +18,7 @@ from evalkit.evaluate import evaluate
 from evalkit.jsonl import collector_paused
 from evalkit.plan import noise_of, plan_gate
 from evalkit.policy import Policy
-from evalkit.record import read_run, run_folders
+from evalkit.record import open_run, run_folders
 from evalkit.report import comparison as shown
 from evalkit.report import gate_json, gate_markdown, github, junit
 from evalkit.report import plan as plans
@@ -141,7 +141,7 @@ def noise(run: str, again: str) -> None:
 def _runs(given: str) -> list[Run]:
     """Read the run, the runs of a folder, or the pinned run that `given` stands for."""
     folders = run_folders(Path(given))
-    return [read_run(folder) for folder in folders or [find_baseline(given)]]
+    return [open_run(folder) for folder in folders or [find_baseline(given)]]
 
 
 def _comparisons(before: Sequence[Run], after: Sequence[Run]) -> list[Comparison]:

@@ -81,7 +81,7 @@ def report(
         raise EvalkitError(f"--format {form} shows at most two runs; for more give one of {', '.join(OF_MANY)}")
     else:
         with collector_paused():
-            emit(_of_two(read_run(run), read_run(run2), form, view, color=color), output)
+            emit(_of_two(open_run(run), open_run(run2), form, view, color=color), output)
 
 
 @click.command()
@@ -97,29 +97,31 @@ def errors(run: str, run2: str | None, costs: tuple[str, ...], **shown: Any) -> 
 
     Two runs are of the same questions and taggers; their prompts may differ, which is noted.
     """
-    view, found = View(costs=costs_of(costs), **shown), read_run(run)
+    view, found = View(costs=costs_of(costs), **shown), open_run(run)
     if run2 is None:
         _refuse_unknown(run, [found], view)
         emit(terminal.render(found, view, color=colored()), None)
         return
     with collector_paused():
-        other = read_run(run2)
+        other = open_run(run2)
         _refuse_unknown(f"{run} or {run2}", [found, other], view)
         emit(shifts.render(shifts_of(found, other, view.costs), view, color=colored()), None)
 
 
 def _refuse_unknown(given: str, runs: list[Run], view: View) -> None:
     """Refuse a category or a key of meta that no answer has, with what they have."""
-    rows = [row for run in runs for row in run.rows]
-    known = {tag.category for row in rows for tag in row.tags}
-    if view.category and view.category not in known:
-        raise EvalkitError(f"no answer of {given} has the error {view.category!r}{did_you_mean(view.category, known)}")
     if view.slice_key and len(runs) > 1:
         raise EvalkitError("--slice goes with one run; `evalkit compare` shows the slices of two")
-    keys = {key for row in rows for key in row.example.meta}
-    if view.slice_key and view.slice_key not in keys:
-        hint = did_you_mean(view.slice_key, keys)
-        raise EvalkitError(f"no answer of {given} has {view.slice_key!r} in its meta{hint}")
+    if view.category:
+        known = {tag.category for run in runs for row in run.rows for tag in row.tags}
+        if view.category not in known:
+            hint = did_you_mean(view.category, known)
+            raise EvalkitError(f"no answer of {given} has the error {view.category!r}{hint}")
+    if view.slice_key:
+        keys = {key for run in runs for row in run.rows for key in row.example.meta}
+        if view.slice_key not in keys:
+            hint = did_you_mean(view.slice_key, keys)
+            raise EvalkitError(f"no answer of {given} has {view.slice_key!r} in its meta{hint}")
 
 
 def _of_many(given: list[str], form: str, view: View) -> str | bytes:

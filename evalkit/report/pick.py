@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from evalkit.report.visible import one_line, visible
@@ -45,7 +45,7 @@ class Excerpt:
     """Text after it."""
 
 
-def evidence(rows: Sequence[Row], category: str, count: int) -> list[Evidence]:
+def evidence(rows: Iterable[Row], category: str, count: int) -> list[Evidence]:
     """Return up to `count` answers with their gravest tag of a category: the clearest first, a borderline one last."""
     return evidence_of(rows, [category], count)[category]
 

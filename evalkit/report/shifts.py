@@ -34,12 +34,12 @@ def render(found: Shifts, view: View | None = None, *, color: bool = False, widt
     if shifts:
         parts += [_table(shifts), Text(LEGEND, "dim"), *(Text(line) for line in _verdicts(shifts, one_line))]
     for shift in shifts[: view.top]:
-        for title, rows, others in _evidence(found, shift):
+        for title, shown in _evidence(found, shift, view.examples):
             parts.append(Text(f"\n{title}", "bold " + SEVERITY_STYLE[shift.severity]))
             parts += [Text(hint, "italic")] if (hint := advice(shift.category)) else []
-            for row, tag in evidence(rows, shift.category, view.examples):
+            for row, tag, other in shown:
                 text = example(row, tag, mark=not color)
-                text.append(f"\nother run: {one_line(others[row.example.id], 160) or '(empty)'}", "dim")
+                text.append(f"\nother run: {one_line(other, 160) or '(empty)'}", "dim")
                 parts.append(Padding(text, (0, 0, 0, 2)))
     return printed(Group(*parts), color=color, width=width)
 
@@ -58,11 +58,10 @@ def parts(found: Shifts, view: View | None = None) -> list[list[str]]:
         lines += ["", *grid(HEADER, [(plain(one_line(s.category)), *_cells(s)) for s in shifts]), "", f"{LEGEND}.", ""]
         lines += [f"- {line}" for line in _verdicts(shifts, plain)]
     details = [
-        folded(title, [line for r, t in evidence(rows, shift.category, view.examples)
-                       for line in _entry(r, t, others[r.example.id])])
+        folded(title, [line for entry in shown for line in _entry(*entry)])
         for shift in shifts[: view.top]
-        for title, rows, others in _evidence(found, shift)
-    ]  # fmt: skip
+        for title, shown in _evidence(found, shift, view.examples)
+    ]
     return [lines, *details]
 
 
@@ -121,16 +120,22 @@ def _verdicts(shifts: Sequence[Shift], shown: Callable[[str], str]) -> list[str]
     return lines or ["no category is shown to have changed: every interval holds 0"]
 
 
-def _evidence(found: Shifts, shift: Shift) -> Iterator[tuple[str, list[Row], dict[str, str]]]:
-    """Yield a title, the answers that show the error, and the other run's answers by id: the new ones, or the gone."""
+def _evidence(found: Shifts, shift: Shift, count: int) -> Iterator[tuple[str, list[tuple[Row, Tag, str]]]]:
+    """Yield a title, and answers that show the error with the other run's: the new ones, or the gone."""
     gained, lost = found.gained(shift.category), found.lost(shift.category)
-    name = one_line(shift.category, 40)
-    if gained and len(gained) >= len(lost):
-        rows = [row for item in gained for row in item.candidate]
-        yield f"{name}: new in {len(gained)}", rows, {i.example.id: i.baseline[0].response.text for i in gained}
-    elif lost:
-        rows = [row for item in lost for row in item.baseline]
-        yield f"{name}: gone from {len(lost)}", rows, {i.example.id: i.candidate[0].response.text for i in lost}
+    new, gone = (len(set(rows.items.tolist())) for rows in (gained, lost))
+    if new and new >= gone:
+        rows, others, what = gained, found.comparison.before, f"new in {new}"
+    elif gone:
+        rows, others, what = lost, found.comparison.after, f"gone from {gone}"
+    else:
+        return
+    shown = evidence(rows, shift.category, count)
+    others_said = [others.answers_to(row.example.id)[0].response.text for row, _ in shown]
+    yield (
+        f"{one_line(shift.category, 40)}: {what}",
+        [(*pair, said) for pair, said in zip(shown, others_said, strict=True)],
+    )
 
 
 def _entry(row: Row, tag: Tag, other: str) -> list[str]:

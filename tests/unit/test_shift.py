@@ -9,7 +9,7 @@ import pytest
 from rich.cells import cell_len
 
 from evalkit.cli import call
-from evalkit.compare import Comparison, compare_runs
+from evalkit.compare import compare_runs
 from evalkit.errors import NotComparable
 from evalkit.evaluate import TAG, evaluate
 from evalkit.report import comparison as compared
@@ -131,7 +131,7 @@ def test_a_gated_category_fits_with_its_longest_verdict():
         ci95=(-100.0, 100.0), lower=-1.0, p_adj=1e-9, broken=54_321, fixed=45_678,
     )  # fmt: skip
     checks = tuple(replace(widest, metric=TAG + name) for name in OWN)
-    found = Comparison("qa", "a", "b", (), "match")
+    found = compare_runs(run("a", [row(0)]), run("b", [row(0)]))
     text = compared.render(found, Verdict("INCONCLUSIVE", checks))
     table = text[text.index("errors, share") :].splitlines()
     assert max(map(cell_len, table)) <= 100
