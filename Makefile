@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 MODEL := smollm2-135m-instruct
 LIMIT ?= 30
 FUZZ_SECONDS ?= 600
-FUZZ_TARGETS ?= rows log results manifest summary suite policy answers labels journal examples reply config training \
+FUZZ_TARGETS ?= rows pair log results manifest summary suite policy answers labels journal examples reply config training \
 	plan lineage sft jsonl
 
 .PHONY: setup demo test check fix golden bench faults soak fuzz clean

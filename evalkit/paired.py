@@ -25,6 +25,8 @@ POWER = 0.8
 """Chance of a detection that planning asks for."""
 
 _SEED = 20_240_601
+_BLOCKS = 4096
+"""Tables of signed sums that are held at a time, 2 kB each."""
 _SIGNS = 1.0 - 2.0 * np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)
 
 
@@ -94,10 +96,10 @@ def _drawn_totals(sizes: Floats) -> Floats:
     """Return (DRAWS,) totals under random signs: a random byte looks up the signed sum of eight clusters at once."""
     blocks = np.zeros((-(-sizes.size // 8), 8))
     blocks.flat[: sizes.size] = sizes
-    tables = blocks @ _SIGNS.T  # (blocks, 256)
     rng, totals = np.random.default_rng(_SEED), np.zeros(DRAWS)
-    for table in tables:
-        totals += table[np.frombuffer(rng.bytes(DRAWS), dtype=np.uint8)]
+    for start in range(0, len(blocks), _BLOCKS):
+        for table in blocks[start : start + _BLOCKS] @ _SIGNS.T:  # (blocks, 256)
+            totals += table[np.frombuffer(rng.bytes(DRAWS), dtype=np.uint8)]
     return totals
 
 

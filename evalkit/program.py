@@ -106,13 +106,21 @@ def call(group: click.Command, arguments: list[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return code
-    except Exception as fault:
-        if isinstance(fault, OSError) and fault.errno == errno.ENAMETOOLONG:  # any option may hold a path
-            return _say(program, f"{str(fault.filename)[:60]}…: {fault.strerror}", EvalkitError.exit_code)
-        if "--debug" in arguments:
-            traceback.print_exc()
-        where = f"({program} --debug … shows where)"
-        return _say(program, f"internal error: {type(fault).__name__}: {fault} {where}", INTERNAL)
+    except BaseException as fault:  # a panic of a native library is no Exception
+        if isinstance(fault, SystemExit):
+            raise
+        return _unforeseen(program, fault, debug="--debug" in arguments)
+
+
+def _unforeseen(program: str, fault: BaseException, *, debug: bool) -> int:
+    """Say what no command foresees, and return the exit code."""
+    if isinstance(fault, MemoryError):
+        return _say(program, "out of memory; free some, and give the command again (a run goes on by --resume)", 4)
+    if isinstance(fault, OSError) and fault.errno == errno.ENAMETOOLONG:  # any option may hold a path
+        return _say(program, f"{str(fault.filename)[:60]}…: {fault.strerror}", EvalkitError.exit_code)
+    if debug:
+        traceback.print_exception(fault)
+    return _say(program, f"internal error: {type(fault).__name__}: {fault} ({program} --debug … shows where)", INTERNAL)
 
 
 def _say(program: str, message: str, code: int) -> int:

@@ -25,7 +25,9 @@ from typing import Any
 from evalkit.assess import Assessor
 from evalkit.backends.endpoint import Refused, Reply, outcome_of, payload_of
 from evalkit.codec import row_record
+from evalkit.compare import compare_runs
 from evalkit.errors import EvalkitError
+from evalkit.evaluate import evaluate
 from evalkit.importer import import_logs
 from evalkit.jsonl import dump, read_jsonl
 from evalkit.labels import Label, add_record, digest_of, read_labels, run_key
@@ -33,8 +35,10 @@ from evalkit.models import find_checkpoint
 from evalkit.policy import read_policy
 from evalkit.record import RunFolder, read_rows, read_run
 from evalkit.registry import lookup
+from evalkit.report import comparison, gate_markdown, junit, shifts
 from evalkit.report.pick import View
 from evalkit.score import Rescoring, score_answers
+from evalkit.shift import shifts_of
 from evalkit.suite import read_suite
 from evalkit.types import Example, Message, Request, Response, Row, Run, Score, Tag
 from trainkit.config import read_settings
@@ -250,6 +254,16 @@ def _rows(folder: Path) -> object:
     return _shown(Run("run", MANIFEST, tuple(read_rows(folder)), {"rates": {}, "notes": []}))
 
 
+def _pair(folder: Path) -> object:
+    """Compare a whole run with one of these rows, by items and by errors."""
+    found = Run("cand", MANIFEST | {"made": "otherwise"}, tuple(read_rows(folder)), {"rates": {}, "notes": []})
+    base = read_run(_labelled())
+    pair = compare_runs(base, found)
+    verdict = evaluate([pair])
+    shown = [render(verdict, [pair]) for render in (comparison.render_gate, gate_markdown.render, junit.render)]
+    return [*shown, shifts.render(shifts_of(base, found))]
+
+
 def _logs(folder: Path) -> object:
     return import_logs(folder, folder / "run")
 
@@ -366,6 +380,7 @@ TARGETS: Mapping[str, Target] = {
     "examples": Target("examples.jsonl", jsonl(EXAMPLES), _suite),
     "answers": Target("answers.jsonl", jsonl(ANSWERS), _answers),
     "rows": Target("rows.jsonl", jsonl([row_record(row) for row in ROWS]), _rows),
+    "pair": Target("rows.jsonl", jsonl([row_record(row) for row in ROWS]), _pair),
     "journal": Target(
         "journal.jsonl",
         '{"v":1,"k":"row","c":"0","r":{"id":"q0","trial":0,"response":{"error":null,"text":"a"}}}\n' * 3,

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from evalkit.record import read_run
-from tests.faults.processes import crashed, environment, here, ran, started, until
+from tests.faults.processes import EVALKIT, crashed, environment, here, ran, started, until
 
 TAGGED = 'taggers = ["default"]\nscorers = ["exact", "fuzzy", "match"]\nprimary = "match"\n'
 
@@ -156,6 +156,23 @@ def test_a_clock_that_jumps_by_years_changes_no_byte(suite_at, script, tmp_path,
     equal(tmp_path / "whole", tmp_path / "cut")
     (tmp_path / "cut/rows.jsonl").unlink()
     assert ran("run", "--resume", tmp_path / "cut", env=jumping).returncode == 0
+    equal(tmp_path / "whole", tmp_path / "cut")
+
+
+@pytest.mark.fault(14)
+@pytest.mark.skipif(shutil.which("faketime") is None, reason="no faketime on this machine")
+@pytest.mark.parametrize(
+    ("first", "then"), [("+10y", "-20y"), ("-30y", "+15y"), ("+0 x5000", "+1d x0.01")], ids=["back", "on", "fast"]
+)
+def test_a_clock_that_the_whole_process_sees_wrongly_changes_no_byte(suite_at, script, tmp_path, equal, first, then):
+    """Every clock of the system is faked, in the run and otherwise in its resume."""
+    command = ("run", "--model", script(), "--suite", suite_at(settings=TAGGED))
+    assert here(*command, "--out", tmp_path / "whole") == 0
+    faked = ("faketime", "-f", first, *EVALKIT)
+    assert ran(*command, "--out", tmp_path / "cut", program=faked).returncode == 0
+    equal(tmp_path / "whole", tmp_path / "cut")
+    (tmp_path / "cut/rows.jsonl").unlink()
+    assert ran("run", "--resume", tmp_path / "cut", program=("faketime", "-f", then, *EVALKIT)).returncode == 0
     equal(tmp_path / "whole", tmp_path / "cut")
 
 

@@ -215,6 +215,25 @@ def test_an_internal_error_is_one_line_and_70_with_a_traceback_only_for_debug(ru
     assert err.startswith("Traceback")
 
 
+class Panic(BaseException):
+    """What a native library raises."""
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "line"),
+    [
+        (MemoryError, 4, "out of memory; free some, and give the command again (a run goes on by --resume)"),
+        (Panic, 70, "internal error: Panic: (evalkit --debug … shows where)"),
+    ],
+)
+def test_what_is_no_exception_of_python_is_one_line_too(run, capsys, monkeypatch, raised, code, line):
+    def raises(_):
+        raise raised
+
+    monkeypatch.setattr("evalkit.commands.report.open_run", raises)
+    assert outcome(capsys, "report", "run") == (code, "", f"evalkit: {line}\n")
+
+
 @pytest.mark.parametrize(("raised", "code"), [(KeyboardInterrupt, 130), (Terminated, 143), (BrokenPipeError, 0)])
 def test_what_stops_a_command_has_a_code_of_its_own(capsys, monkeypatch, raised, code):
     def stops(*_):
