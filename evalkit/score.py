@@ -16,7 +16,7 @@ from evalkit.identity import NO_JUDGE, identity_of
 from evalkit.jobs import conclude
 from evalkit.jsonl import MAX_LISTED, each_jsonl, parse_own
 from evalkit.lines import Lines, Parts
-from evalkit.record import RunFolder, read_run
+from evalkit.record import RunFolder, open_run
 from evalkit.registry import did_you_mean
 from evalkit.settings import RunSettings
 from evalkit.suite import ANSWERS, LM_EVAL, digested, read_suite, suite_of_answers
@@ -48,22 +48,13 @@ class Rescoring:
 
 def score_run(path: str | Path, how: Rescoring, out: Path) -> Path:
     """Score the answers of a finished run anew, into a new run."""
-    run = read_run(path)
+    run = open_run(path)
     settings = _settings_of_run(run, how)
-    suite = _suite_of_run(run, settings)
-    examples = {example.id: example for example in suite.examples}
-    if missing := [row.example.id for row in run.rows if row.example.id not in examples]:
-        raise SuiteError(
-            f"{path}: suite {suite.name!r} has no example {missing[0]!r} ({len(missing)} missing); "
-            "give the suite it was run on"
-        )
-    for row in run.rows:
-        _same_question(examples[row.example.id], row.example, str(path))
-    answers = [(examples[row.example.id], row.trial, row.response) for row in run.rows]
+    suite, answers = _answers_of(run, settings, str(path))
     model = {k.removeprefix("model."): v for k, v in run.manifest["identity"].items() if k.startswith("model.")}
     judge = {key: value for key, value in run.manifest["identity"].items() if key.startswith("judge")}
     kept = _Kept(answers, {**model, "answers_of": run.id}, judge, read_judgements(path))
-    return _write(_asked(suite, answers), kept, settings, out, how)
+    return _write(suite, kept, settings, out, how)
 
 
 def score_answers(path: Path, how: Rescoring, out: Path) -> Path:
@@ -152,18 +143,29 @@ def _settings_of_run(run: Run, how: Rescoring) -> RunSettings:
     )
 
 
-def _suite_of_run(run: Run, settings: RunSettings) -> Suite:
-    """Return the suite that a run's answers are scored by; answers that came without one bring their own."""
+def _answers_of(run: Run, settings: RunSettings, where: str) -> tuple[Suite, Sequence[Answer]]:
+    """Return the suite that a run's answers are scored by, and the answers; those of no suite bring their own."""
     (given,) = settings.suites
     if given == ANSWERS:
-        return suite_of_answers(tuple(row.example for row in run.rows), settings.overrides)
-    return read_suite(
+        own = suite_of_answers(Parts(run.rows, lambda row: row.example), settings.overrides)
+        return own, Parts(run.rows, lambda row: (row.example, row.trial, row.response))
+    suite = read_suite(
         given,
         overrides=settings.overrides,
         data_dir=settings.data_dir,
         fewshot=settings.fewshot,
         limit=settings.limit,
     )
+    examples = {example.id: example for example in suite.examples}
+    if missing := [row.example.id for row in run.rows if row.example.id not in examples]:
+        raise SuiteError(
+            f"{where}: suite {suite.name!r} has no example {missing[0]!r} ({len(missing)} missing); "
+            "give the suite it was run on"
+        )
+    for row in run.rows:
+        _same_question(examples[row.example.id], row.example, where)
+    answers = Parts(run.rows, lambda row: (examples[row.example.id], row.trial, row.response))
+    return _asked(suite, answers), answers
 
 
 def _answers_in(path: Path) -> tuple[Sequence[Answer], str]:

@@ -157,6 +157,18 @@ def test_scoring_without_a_change_gives_the_same_rows(run, tmp_path):
     assert {k: before[k] for k in same} == {k: after[k] for k in same}
 
 
+def test_a_run_whose_rows_stay_on_disk_is_scored_to_the_same_bytes(run, scored, tmp_path, monkeypatch):
+    own = {"id": "a", "question": "2+2?", "answer": "4", "target": "4"}
+    scored([own, {**own, "id": "b", "answer": "5"}])
+    for name, given in (("suite", run), ("none", tmp_path / "out")):
+        monkeypatch.setattr("evalkit.record.HELD", 20_000)
+        score_run(given, Rescoring(), tmp_path / f"held-{name}")
+        monkeypatch.setattr("evalkit.record.HELD", 1)
+        score_run(given, Rescoring(), tmp_path / f"disk-{name}")
+        held, disk = ((tmp_path / f"{how}-{name}/rows.jsonl").read_bytes() for how in ("held", "disk"))
+        assert held == disk
+
+
 def test_a_run_that_was_scored_anew_can_be_scored_anew(run, tmp_path, scored):
     score_run(run, Rescoring(overrides=("scorers=['fuzzy']",)), tmp_path / "second")
     score_run(tmp_path / "second", Rescoring(), tmp_path / "third")
