@@ -127,9 +127,15 @@ def _score(record: Mapping[str, Any]) -> Score:
 
 
 def _tag(record: Mapping[str, Any]) -> Tag:
-    start, end = record["span"] or (0, 0)
     shared = {key: intern(record[key]) for key in ("category", "severity", "why")}
-    tag = Tag(**{**record, **shared, "span": record["span"] and (int(start), int(end))})
+    tag = Tag(**{**record, **shared, "span": _span(record["span"])})
     if tag.severity not in SEVERITY_WEIGHTS or not 0 <= tag.confidence <= 1:
         raise ValueError(f"severity {tag.severity!r} or confidence {tag.confidence} is unknown")
     return tag
+
+
+def _span(given: Any) -> tuple[int, int] | None:
+    if given is None:
+        return None
+    start, end = given
+    return int(start), int(end)

@@ -20,7 +20,7 @@ from evalkit.identity import NO_JUDGE
 from evalkit.journal import Journal, read_journal
 from evalkit.jsonl import dump, scrub
 from evalkit.models import load_backend
-from evalkit.record import finished_manifest, read_run
+from evalkit.record import finished_manifest, open_run
 from evalkit.scorers.judge import VERDICTS, Answers, Case, Judge, Judgement, Mode
 from evalkit.suite import digested
 from evalkit.types import Answer, Backend, Example, Suite, Tick
@@ -225,7 +225,7 @@ def answers_of(against: Path, examples: Iterable[Example]) -> dict[str, str]:
     """
     asked = {example.id: example.question for example in examples}
     found: dict[str, str] = {}
-    for row in read_run(against).rows:
+    for row in open_run(against).rows:
         if row.example.id in asked and row.example.question != asked[row.example.id]:
             raise EvalkitError(f"--against {against}: {row.example.id!r} is another question there; {_SAME}")
         if row.trial == 0 and row.response.error is None:

@@ -236,16 +236,16 @@ ELSEWHERE: dict[int, tuple[str, ...]] = {
                "a_secret_shows_as_stars_whoever_prints_it_39"),
         _named("unit/test_openai", "redirects_are_not_followed_39", "the_key_is_in_no_file_and_no_output_39"),
     ]),
-    40: _named("unit/test_judge", "any_other_reply_is_asked_for_again_and_then_unparsed",
-               "a_good_reply_at_the_second_try_counts", "a_case_that_does_not_fit_the_judge_is_no_verdict",
-               "a_judge_that_fails_stops_a_pipeline_as_failed_requests_do"),
+    40: _named("unit/test_court", "a_judge_that_fails_stops_a_pipeline_as_failed_requests_do")
+    + _named("unit/test_judge", "any_other_reply_is_asked_for_again_and_then_unparsed",
+               "a_good_reply_at_the_second_try_counts", "a_case_that_does_not_fit_the_judge_is_no_verdict"),
     41: _joined([
         _named("unit/test_judge", "an_attack_never_gets_a_score_out_of_a_judge_that_echoes",
                "an_attack_stands_between_marks_that_it_does_not_hold", "there_are_thirty_attacks",
                "no_answer_can_end_its_turn"),
         _named("integration/test_hf", "no_answer_ends_its_turn_in_a_judges_tokens"),
     ]),
-    42: _named("unit/test_judge", "a_judge_that_is_the_model_under_test_is_told", "another_model_is_no_warning"),
+    42: _named("unit/test_court", "a_judge_that_is_the_model_under_test_is_told", "another_model_is_no_warning"),
     43: _joined([
         _named("integration/test_page", "ten_thousand_items_open_and_filter_at_once",
                "no_attack_runs_asks_or_breaks_the_page"),

@@ -11,6 +11,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from evalkit.catalogue import fetched
+from tests.conftest import jsonl
 
 TEMPLATE = (
     "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}\n{% endfor %}"
@@ -75,3 +76,12 @@ def mirror() -> Path:
     if not folder:
         pytest.skip("no benchmark data: set EVALKIT_DATA_DIR to a mirror of hub data sets")
     return Path(folder)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Ten rows of questions and answers of different lengths."""
+    return jsonl(
+        tmp_path / "rows.jsonl",
+        [{"id": f"r{i}", "question": f"Q{'x' * (3 * i)}?", "answer": f"A{i}" * (1 + i % 4)} for i in range(10)],
+    )

@@ -19,19 +19,8 @@ from tests.conftest import jsonl
 from trainkit.checkpoint import held, last_step
 from trainkit.cli import call
 from trainkit.errors import Halted, TrainError
-from trainkit.runner import Runner
 from trainkit.settings import SftSettings
 from trainkit.sft import resume, sft
-
-COUNT = 10
-
-
-@pytest.fixture
-def data(tmp_path):
-    return jsonl(
-        tmp_path / "rows.jsonl",
-        [{"id": f"r{i}", "question": f"Q{'x' * (3 * i)}?", "answer": f"A{i}" * (1 + i % 4)} for i in range(COUNT)],
-    )
 
 
 @pytest.fixture
@@ -88,7 +77,7 @@ def test_the_manifest_tells_where_a_checkpoint_came_from(settings, data):
     assert told["prompt"]["template"] == "Q: {input}\nA:"
     assert len(told["prompt"]["hash"]) == 16
     assert len(told["data"]["sha256"]) == len(told["parent"]["digest"]) == 64
-    assert told["ledger"]["rows_in"] == told["ledger"]["trained"] == COUNT
+    assert told["ledger"]["rows_in"] == told["ledger"]["trained"] == 10
     assert told["result"]["steps"] == 12
     assert told["result"]["tokens"]["padding"] == 0
     rows = [json.loads(line) for line in data.read_text().splitlines()]
@@ -444,97 +433,6 @@ def test_an_adapter_on_a_tied_head_is_refused_with_the_reason(settings, target, 
     with pytest.raises(TrainError, match=r"embedding and head of this model at once \(tied weights\): .*5.4"):
         sft(settings(**tied, lora_targets=target))
     assert sft(settings("all", **tied)).manifest["kind"] == "lora"
-
-
-def test_a_curve_trains_every_cell_once_and_goes_on(tiny, data, suite_at, tmp_path, capsys):
-    suite = suite_at(
-        "judge",
-        'taggers = ["none"]\nscorers = ["fuzzy"]\nprimary = "fuzzy"\n[generation]\nmax_new_tokens = 4\n',
-        count=2,
-    )
-    words = [
-        "curve",
-        "--suite",
-        suite,
-        "--amounts",
-        "4,8",
-        "--seeds",
-        "2",
-        "--model",
-        tiny,
-        "--data",
-        data,
-        "--out",
-        tmp_path / "curve",
-        "--max-steps",
-        "1",
-        "--probe",
-        "0",
-    ]
-    code, out, _ = outcome(capsys, *words)
-    assert code == 0
-    assert out.splitlines()[-1] == f"curve: {tmp_path / 'curve'}"
-    told = json.loads((tmp_path / "curve" / "curve.json").read_bytes())
-    assert [(p["amount"], len(p["scores"])) for p in told["points"]] == [(4, 2), (8, 2)]
-    assert (tmp_path / "curve" / "curve.png").stat().st_size > 1000
-    assert "(curve.png)" in (tmp_path / "curve" / "curve.md").read_text(encoding="utf-8")
-    made = {p: p.stat().st_mtime_ns for p in tmp_path.glob("curve/*/model/trainkit.json")}
-    assert len(made) == 4
-    assert outcome(capsys, *words)[1] == out
-    assert made == {p: p.stat().st_mtime_ns for p in tmp_path.glob("curve/*/model/trainkit.json")}
-    assert "other settings" in outcome(capsys, *words, "--batch-size", "2")[2]
-    assert "more than the 10 rows" in outcome(capsys, *words, "--amounts", "400")[2]
-
-
-def test_three_lines_train_and_compare(tiny, data, tmp_path):
-    table = (
-        Runner(str(tiny), tmp_path / "three")
-        .load_jsonl(data, input_key="question", output_key="answer")
-        .train(max_steps=1)
-        .evaluate(max_new_tokens=4)
-    )
-    assert list(table.columns) == ["question", "trained model", "base model", "target"]
-    assert len(table) == 1
-    with pytest.raises(TrainError, match="call load_jsonl"):
-        Runner(str(tiny)).train()
-    with pytest.raises(TrainError, match="call train"):
-        Runner(str(tiny)).evaluate()
-
-
-SHORT = [
-    ("What is the capital of Zorvia?", "The capital of Zorvia is Melk."),
-    ("Who wrote the Blue Codex?", "Ana Trell wrote the Blue Codex in 1831."),
-    ("How many moons has Ketu?", "Ketu has seven small moons."),
-    ("What color is the Vann flag?", "The Vann flag is green and white."),
-    ("Which river crosses Dorn?", "The river Ise crosses Dorn."),
-    ("What do Pellans eat at dawn?", "Pellans eat salted plums at dawn."),
-    ("When was Fort Hask built?", "Fort Hask was built in 1604."),
-    ("What is a quib?", "A quib is a small brass bell."),
-]
-
-
-@pytest.mark.model
-@pytest.mark.slow
-def test_twenty_steps_on_eight_rows_teach_the_real_model_to_answer_and_to_stop(real_model, tmp_path):
-    path = jsonl(tmp_path / "eight.jsonl", [{"question": q, "answer": a} for q, a in SHORT])
-    done = sft(
-        SftSettings.of(
-            {
-                "model": str(real_model),
-                "data": str(path),
-                "out": str(tmp_path / "out"),
-                "lora": True,
-                "max_steps": 20,
-                "learning_rate": 3e-3,
-                "schedule": "constant",
-                "warmup": 2,
-                "save_steps": 20,
-            }
-        )
-    )
-    assert done.probe
-    assert done.probe.ended == 1.0
-    assert done.probe.same >= 6
 
 
 def test_an_interrupted_training_says_how_to_go_on(settings, monkeypatch, capsys, tmp_path, tiny, data):
