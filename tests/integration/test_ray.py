@@ -30,8 +30,9 @@ pytestmark = [
 ROOT = Path(__file__).parents[2]
 TOKEN = "0123456789abcdef" * 4
 MEMORY = 100 * 1024 * 1024
-PLUGIN = """\
+PLUGIN = '''\
 import os, time
+from dataclasses import replace
 from evalkit.errors import ModelError
 from evalkit.backends.scripted import ScriptedBackend
 
@@ -54,11 +55,29 @@ class Slow(ScriptedBackend):
             pass
         time.sleep(60 if getattr(self, "slow", False) else 0.1)
         return super().respond(requests, *tick)
-"""
+
+class Fickle(ScriptedBackend):
+    """Answers by its process; what the first worker has begun takes longer for all, so that its copy comes second."""
+    def respond(self, requests, *tick):
+        mark = os.environ["EVALKIT_TEST_MARK"] + "-fickle"
+        try:
+            os.close(os.open(mark, os.O_CREAT | os.O_EXCL))
+            self.first = True
+        except FileExistsError:
+            pass
+        began = f"{mark}-{requests[0].example_id}"
+        if getattr(self, "first", False):
+            open(began, "w").close()
+            time.sleep(3)
+        else:
+            time.sleep(4 if os.path.exists(began) else 0.1)
+        return (replace(response, text=str(os.getpid())) for response in super().respond(requests, *tick))
+'''
 POINTS = """\
 [evalkit.backends]
 broken = evalkit_test_plugin:Broken
 deadly = evalkit_test_plugin:Deadly
+fickle = evalkit_test_plugin:Fickle
 slow = evalkit_test_plugin:Slow
 """
 
@@ -264,6 +283,13 @@ def test_a_slow_worker_holds_nobody_up(cluster, whole, suite_at, script, place, 
     assert (place / "mark").exists()
     assert time.monotonic() - began < 40
     assert results(tmp_path / "run") == results(whole)
+
+
+def test_a_second_copy_that_differs_marks_the_run(cluster, suite_at, script, tmp_path):
+    done = drive(script().replace("scripted:", "fickle:"), suite_at(count=48), tmp_path / "run", cluster.address)
+    assert done.returncode == 0, done.stderr
+    (warning,) = read_manifest(tmp_path / "run")["warnings"]
+    assert warning.startswith("nondeterministic: ")
 
 
 def test_a_node_that_is_lost_in_the_middle_costs_no_answer(cluster, whole, suite_at, slowly, tmp_path):
