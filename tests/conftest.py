@@ -14,6 +14,14 @@ import pytest
 
 from evalkit.record import RunFolder
 from evalkit.types import Example, Response, Row, Run, Score, Tag
+from tests.faults.report import Proofs
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Tell at the end what became of the faults that were tried; with xdist the first process alone."""
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Proofs(), "proofs")
 
 
 def jsonl(path: Path, records: Iterable[Any]) -> Path:

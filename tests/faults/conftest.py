@@ -13,7 +13,6 @@ import pytest
 from tests.faults import catalogue
 from tests.faults.crash import difference
 from tests.faults.processes import end_all
-from tests.faults.report import Proofs
 
 OPTION = "--faults-report"
 REFERENCES = {node for nodes in catalogue.ELSEWHERE.values() for node in nodes}
@@ -24,11 +23,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    target = config.getoption(OPTION, None)
+    target, proofs = config.getoption(OPTION, None), config.pluginmanager.get_plugin("proofs")
     if target:
         config.args += sorted(REFERENCES - set(config.args))
-    if target and not hasattr(config, "workerinput"):  # a worker of xdist writes no report
-        config.pluginmanager.register(Proofs(Path(target)))
+    if target and proofs:  # a worker of xdist writes no report
+        proofs.target = Path(target)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

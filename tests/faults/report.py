@@ -18,8 +18,8 @@ SUMS = ("tries", "rows lost", "bytes differing")
 class Proofs:
     """What every proof gave; a plug-in of pytest."""
 
-    target: Path
-    """File of the page."""
+    target: Path | None = None
+    """File of the page; None: only the sum is told."""
     outcomes: dict[str, str] = field(default_factory=dict)
     """Test -> passed, failed or skipped."""
     proven: dict[int, list[str]] = field(default_factory=dict)
@@ -48,7 +48,20 @@ class Proofs:
 
     def pytest_sessionfinish(self) -> None:
         """Write the page."""
-        self.target.write_text(self.page(), encoding="utf-8")
+        if self.target:
+            self.target.write_text(self.page(), encoding="utf-8")
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Say what became of the faults that were tried."""
+        if self.outcomes:
+            terminalreporter.write_line(self.line())
+
+    def line(self) -> str:
+        """Return the sum in one line."""
+        counts = Counter(map(self._result, TITLES))
+        tried = counts["survived"] + counts["NOT SURVIVED"]
+        sums = ", ".join(f"{self.sums[name]} {name}" for name in ("rows lost", "bytes differing"))
+        return f"faults: {tried} tried in {self.sums['tries']:,} tries, {counts['survived']} survived, {sums}"
 
     def page(self) -> str:
         """Return the page as Markdown."""

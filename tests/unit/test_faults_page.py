@@ -9,6 +9,7 @@ import pytest
 
 from evalkit.errors import EvalkitError, RunLocked, Stopped
 from evalkit.program import GRACE, INTERNAL, SIGNALS
+from tests.faults.report import Proofs
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/faults.md").read_text(encoding="utf-8")
@@ -40,3 +41,12 @@ def test_nothing_was_lost():
     for name in ("not survived", "rows lost", "bytes differing after completion"):
         assert f"| {name} | 0 |" in faults
     assert re.findall(r"^\| all \| (\d+) \|.* (\d+) \| 0 \| 0 \|$", soak, re.MULTILINE) == [("40", "40")]
+
+
+def test_the_sum_of_a_test_job_counts_tries_and_what_was_lost():
+    proofs = Proofs()
+    for node, outcome, more in (("a", "passed", [("tries", 30), ("rows lost", 2)]), ("b", "failed", [])):
+        properties = [("fault", 1 if node == "a" else 2), *more]
+        report = pytest.TestReport(node, ("f", 1, node), {}, outcome, None, "call", user_properties=properties)  # type: ignore[arg-type]  # a report of our own
+        proofs.pytest_runtest_logreport(report)
+    assert proofs.line() == "faults: 2 tried in 31 tries, 1 survived, 2 rows lost, 0 bytes differing"
