@@ -6,8 +6,6 @@ READY := $(VENV)/.ready
 MODEL := smollm2-135m-instruct
 LIMIT ?= 30
 FUZZ_SECONDS ?= 600
-FUZZ_TARGETS ?= rows pair log results manifest summary suite policy answers labels journal examples reply config training \
-	plan lineage sft jsonl
 
 .PHONY: setup demo test check fix golden bench faults soak fuzz clean
 
@@ -49,9 +47,10 @@ faults: setup ## inject every fault of the list and write what became of it
 soak: setup ## kill runs, scorings and trainings at random moments and write what was lost
 	$(BIN)/python -m tests.faults.soak --report reports/reliability/soak.md
 
-fuzz: setup ## look for files that break a reader: FUZZ_SECONDS each
+fuzz: setup ## look for files that break a reader, FUZZ_SECONDS each, two at a time; goes on where it was stopped
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt atheris
-	for target in $(FUZZ_TARGETS); do $(BIN)/python -m tests.faults.fuzz $$target --seconds $(FUZZ_SECONDS) || exit 1; done
+	$(BIN)/python -m tests.faults.campaign --seconds $(FUZZ_SECONDS) --jobs 2 --logs build/fuzz \
+		--report reports/reliability/fuzz.md
 
 clean:
 	rm -rf $(VENV) build dist

@@ -9,6 +9,7 @@ import pytest
 
 from evalkit.errors import EvalkitError, RunLocked, Stopped
 from evalkit.program import GRACE, INTERNAL, SIGNALS
+from tests.faults.campaign import Result, result_of
 from tests.faults.report import Proofs
 
 ROOT = Path(__file__).parents[2]
@@ -50,3 +51,13 @@ def test_the_sum_of_a_test_job_counts_tries_and_what_was_lost():
         report = pytest.TestReport(node, ("f", 1, node), {}, outcome, None, "call", user_properties=properties)  # type: ignore[arg-type]  # a report of our own
         proofs.pytest_runtest_logreport(report)
     assert proofs.line() == "faults: 2 tried in 31 tries, 1 survived, 2 rows lost, 0 bytes differing"
+
+
+DONE = "#2\tINITED cov: 5 ft: 5\n#2712217\tDONE   cov: 83 ft: 150 corp: 39\nDone 2712217 runs in 601 second(s)\n"
+CRASHED = "#2\tINITED cov: 5 ft: 5\n#901\tNEW    cov: 83\n=== Uncaught Python exception: ===\nValueError: no\n"
+
+
+def test_the_log_of_a_fuzzed_target_tells_its_tries_or_its_crash():
+    assert result_of("policy", DONE) == Result("policy", 601, 2_712_217, 83, "")
+    assert result_of("policy", CRASHED) == Result("policy", 0, 901, 83, "ValueError: no")
+    assert result_of("policy", DONE[:40]) is None
