@@ -32,6 +32,8 @@ _TOO_LONG = re.compile(
     r"context_length_exceeded|context.(length|window|size)|max_model_len|(prompt|input)\b.{0,60}\btoo long",
     re.IGNORECASE,
 )
+LIMITS = ("max_tokens", "max_completion_tokens")
+"""What endpoints call the most tokens of an answer: nearly all, and those that refuse the first."""
 _FINISHES: Mapping[Any, Finish] = {"stop": "stop", "eos_token": "stop", "length": "length", "max_tokens": "length"}
 
 
@@ -126,12 +128,15 @@ class Refused(Exception):
     """The endpoint refuses what every request has in common: address, key, model or form."""
 
 
-def payload_of(request: Request, name: str) -> tuple[str, dict[str, Any]]:
-    """Return the path under the base URL and the JSON to post there: a chat, or a plain prompt."""
+def payload_of(request: Request, name: str, limit: str = LIMITS[0]) -> tuple[str, dict[str, Any]]:
+    """Return the path under the base URL and the JSON to post there: a chat, or a plain prompt.
+
+    `limit` is the field, one of LIMITS, that holds the most tokens of an answer.
+    """
     sampling = request.sampling
     payload: dict[str, Any] = {
         "model": name,
-        "max_tokens": sampling.max_new_tokens,
+        limit: sampling.max_new_tokens,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "seed": sampling.seed,
@@ -143,6 +148,11 @@ def payload_of(request: Request, name: str) -> tuple[str, dict[str, Any]]:
             "messages": [{"role": turn.role, "content": turn.content} for turn in request.messages]
         }
     return "/completions", payload | {"prompt": request.prompt}
+
+
+def wants_other_limit(reply: Reply) -> bool:
+    """Say whether an endpoint refuses the usual name of the limit of tokens and names the other one."""
+    return reply.status == 400 and LIMITS[1] in reply.body.decode(errors="replace")
 
 
 def outcome_of(reply: Reply, request: Request, now: datetime) -> Answer | Again:

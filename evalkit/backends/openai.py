@@ -16,7 +16,17 @@ from random import Random
 from typing import Any
 
 from evalkit.backends import cut
-from evalkit.backends.endpoint import Again, Answer, Refused, address_of, failed, outcome_of, payload_of
+from evalkit.backends.endpoint import (
+    LIMITS,
+    Again,
+    Answer,
+    Refused,
+    address_of,
+    failed,
+    outcome_of,
+    payload_of,
+    wants_other_limit,
+)
 from evalkit.backends.pace import Pace, wait_of
 from evalkit.backends.secret import read_key
 from evalkit.backends.wire import Unanswered, Wire
@@ -63,6 +73,7 @@ class OpenAiBackend:
         self._random = Random(0)
         self._served: dict[str, None] = {}
         self._batches = 0
+        self._limit = LIMITS[0]
 
     @property
     def identity(self) -> Mapping[str, str]:
@@ -142,9 +153,12 @@ class OpenAiBackend:
 
     async def _ask(self, wire: Wire, request: Request) -> Answer | Again:
         """Send one request once."""
-        path, payload = payload_of(request, self.address.name)
+        limit = self._limit
         try:
-            reply = await wire.post(path, payload)
+            reply = await wire.post(*payload_of(request, self.address.name, limit))
+            if limit == LIMITS[0] and wants_other_limit(reply):
+                self._limit = LIMITS[1]
+                reply = await wire.post(*payload_of(request, self.address.name, self._limit))
         except Unanswered as fault:
             again = Again(f"the endpoint cannot be reached: {fault}", busy=True, stops=True)
             return replace(again, tries=SLOW_TRIES, reason=str(fault)) if fault.slow else again

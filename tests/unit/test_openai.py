@@ -119,6 +119,26 @@ def test_a_chunk_may_split_a_character_36(serve):
     assert ask(serve(chunked))[0].text == "né"
 
 
+def test_an_endpoint_that_calls_the_limit_of_tokens_otherwise_is_asked_so(serve):
+    asked: list[str] = []
+
+    async def picky(number, given, writer):
+        asked.append(next(key for key in given if key.startswith("max_")))
+        said = b'{"error": {"message": "\'max_tokens\' is not supported; use \'max_completion_tokens\' instead"}}'
+        writer.write(reply(said, "400 Bad Request") if "max_tokens" in given else reply("Hello"))
+
+    server = serve(picky)
+    assert [answer.text for answer in ask(server, 5, concurrency=1)] == ["Hello"] * 5
+    assert asked == ["max_tokens", *["max_completion_tokens"] * 5]
+
+
+def test_an_endpoint_that_takes_neither_limit_is_refused(serve):
+    server = serve(reply(b'{"error": "max_completion_tokens is not supported"}', "400 Bad Request"))
+    with pytest.raises(ModelError, match="max_completion_tokens is not supported"):
+        ask(server)
+    assert server.count == 2
+
+
 def test_a_plan_is_four_rounds_and_choices_are_refused_before_anything_is_sent(serve, suite_at, tmp_path):
     server = serve(echo)
     where = server.model.partition(":")[2]
