@@ -15,11 +15,12 @@ from evalkit.engines import check_engine, opened
 from evalkit.engines.shards import Batch, plan_of, shards_of, share_of
 from evalkit.engines.worker import Reply
 from evalkit.errors import ModelError, RunError
+from evalkit.folder import RunFolder
 from evalkit.identity import identity_of
 from evalkit.jobs import Job, finish, jobs_of, place_of
 from evalkit.models import load_backend
 from evalkit.prompt import unlike_trained
-from evalkit.record import RunFolder, read_run
+from evalkit.record import read_run
 from evalkit.settings import RunSettings
 from evalkit.types import Backend, Request, Run, Tick
 

@@ -18,10 +18,10 @@ from typing import Any
 
 from evalkit.assess import Assessor
 from evalkit.errors import RunError
+from evalkit.folder import RunFolder
 from evalkit.identity import identity_of
 from evalkit.jobs import conclude
 from evalkit.jsonl import dump, parse_object
-from evalkit.record import RunFolder
 from evalkit.settings import RunSettings
 from evalkit.suite import NAME, digested
 from evalkit.types import Answer, Example, Response, Row, Score, Source, Suite

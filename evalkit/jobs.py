@@ -12,8 +12,8 @@ from evalkit.assess import Assessment, Assessor, Rows
 from evalkit.codec import response_of
 from evalkit.court import Counter, Hearing, check_court, court_of, heard, with_judge
 from evalkit.errors import SuiteError
+from evalkit.folder import RunFolder, new_run_id
 from evalkit.prompt import requests_of
-from evalkit.record import RunFolder, new_run_id
 from evalkit.registry import load
 from evalkit.settings import RunSettings
 from evalkit.suite import read_suite

@@ -12,10 +12,11 @@ from typing import Any
 
 from evalkit.engines.worker import unequal_copies
 from evalkit.errors import IdentityError, RunError, Unfinished
+from evalkit.folder import RunFolder, differences
 from evalkit.identity import suite_identity, versions
 from evalkit.jobs import Job, finish, jobs_of, place_of
 from evalkit.jsonl import MAX_LISTED
-from evalkit.record import ANSWERED, Answers, Key, RunFolder, differences, part_manifest, read_answers, run_folders
+from evalkit.record import ANSWERED, Answers, Key, part_manifest, read_answers, run_folders
 from evalkit.settings import RunSettings
 
 

@@ -12,11 +12,12 @@ from evalkit.assess import Assessor
 from evalkit.court import Hearing, Statement, check_court, court_of, heard, judge_of, read_judgements, with_judge
 from evalkit.errors import SuiteError
 from evalkit.examples import example_of, raise_listed, record_id
+from evalkit.folder import RunFolder
 from evalkit.identity import NO_JUDGE, identity_of
 from evalkit.jobs import conclude
 from evalkit.jsonl import MAX_LISTED, each_jsonl, parse_own
 from evalkit.lines import Lines, Parts
-from evalkit.record import RunFolder, open_run
+from evalkit.record import open_run
 from evalkit.registry import did_you_mean
 from evalkit.settings import RunSettings
 from evalkit.suite import ANSWERS, LM_EVAL, digested, read_suite, suite_of_answers

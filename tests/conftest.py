@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from evalkit.record import RunFolder
+from evalkit.folder import RunFolder
 from evalkit.types import Example, Response, Row, Run, Score, Tag
 from tests.faults.report import Proofs
 

@@ -28,7 +28,7 @@ LAYERS = (
     "stats tally variety verdict frames hub",
     "examples data prompt journal settings catalogue paired scorers taggers",
     "suite record models assess analyze evidence differences brief columns",
-    "backends identity gate harness labels",
+    "backends identity gate harness labels folder",
     "court",
     "engines jobs",
     "flow run policy compare",

@@ -8,8 +8,9 @@ from pathlib import Path
 import click
 
 from evalkit.commands.options import colored
+from evalkit.folder import new_run_id
 from evalkit.importer import import_logs
-from evalkit.record import new_run_id, read_run
+from evalkit.record import read_run
 from evalkit.report import terminal
 
 

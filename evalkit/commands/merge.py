@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from evalkit.commands.run import show
+from evalkit.folder import new_run_id
 from evalkit.merge import merge as merge_parts
-from evalkit.record import new_run_id
 
 
 @click.command()

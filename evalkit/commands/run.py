@@ -17,7 +17,8 @@ from evalkit import flow
 from evalkit.commands.options import assessing, colored, emit, overrides_of
 from evalkit.court import unjudged
 from evalkit.errors import EvalkitError, Stopped
-from evalkit.record import ANSWERED, new_run_id, read_answers, read_manifest, read_run, salvage
+from evalkit.folder import new_run_id, salvage
+from evalkit.record import ANSWERED, read_answers, read_manifest, read_run
 from evalkit.report import terminal
 from evalkit.report.visible import one_line
 from evalkit.settings import RunSettings

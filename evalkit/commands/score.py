@@ -11,7 +11,8 @@ import click
 from evalkit.commands.options import assessing, colored, emit, overrides_of
 from evalkit.court import unjudged
 from evalkit.errors import EvalkitError, Stopped
-from evalkit.record import new_run_id, open_run
+from evalkit.folder import new_run_id
+from evalkit.record import open_run
 from evalkit.report import terminal
 from evalkit.report.visible import one_line
 from evalkit.score import Rescoring, score_answers, score_run

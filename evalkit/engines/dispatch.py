@@ -20,7 +20,7 @@ from evalkit.codec import response_record
 from evalkit.engines.shards import Shard, halves
 from evalkit.engines.worker import Reply, joined
 from evalkit.errors import Stopped
-from evalkit.record import differences
+from evalkit.folder import differences
 from evalkit.types import Response
 
 _log = logging.getLogger(__name__)

@@ -21,7 +21,8 @@ from pathlib import Path
 
 import click
 
-from evalkit.record import RunFolder, open_run
+from evalkit.folder import RunFolder
+from evalkit.record import open_run
 from evalkit.report.markdown import grid
 from evalkit.types import Row
 from tests.benchmarks.speed import processor, write_page

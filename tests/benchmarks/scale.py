@@ -26,9 +26,9 @@ from evalkit.engines.cluster import connected
 from evalkit.engines.dispatch import Dispatch, Done, Event, Ready
 from evalkit.engines.shards import MOST, SHARES, Shard, plan_of, shards_of
 from evalkit.engines.worker import Reply
+from evalkit.folder import RunFolder
 from evalkit.jsonl import dump
 from evalkit.models import load_backend
-from evalkit.record import RunFolder
 from evalkit.report.markdown import grid
 from evalkit.settings import RunSettings
 from evalkit.types import Request, no_tick

@@ -28,12 +28,13 @@ from evalkit.codec import row_record
 from evalkit.compare import compare_runs
 from evalkit.errors import EvalkitError
 from evalkit.evaluate import evaluate
+from evalkit.folder import RunFolder
 from evalkit.importer import import_logs
 from evalkit.jsonl import dump, read_jsonl
 from evalkit.labels import Label, add_record, digest_of, read_labels, run_key
 from evalkit.models import find_checkpoint
 from evalkit.policy import read_policy
-from evalkit.record import RunFolder, read_rows, read_run
+from evalkit.record import read_rows, read_run
 from evalkit.registry import lookup
 from evalkit.report import comparison, gate_markdown, junit, shifts
 from evalkit.report.pick import View

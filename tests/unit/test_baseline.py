@@ -4,7 +4,7 @@ import pytest
 
 from evalkit.baseline import count_attempt, find_baseline, history, list_baselines, set_baseline
 from evalkit.errors import RunError, Unfinished
-from evalkit.record import RunFolder
+from evalkit.folder import RunFolder
 from evalkit.types import Example, Response, Row, Run
 from evalkit.verdict import Verdict
 

@@ -15,9 +15,10 @@ from evalkit.cli import call
 from evalkit.compare import compare_runs
 from evalkit.court import read_judgements
 from evalkit.errors import ModelError, NotComparable, RunError, Stopped, SuiteError
+from evalkit.folder import salvage
 from evalkit.journal import Journal
 from evalkit.merge import merge
-from evalkit.record import read_run, salvage
+from evalkit.record import read_run
 from evalkit.scorers.judge import Judge
 from evalkit.settings import RunSettings
 from evalkit.types import Response

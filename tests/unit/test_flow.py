@@ -12,7 +12,8 @@ import evalkit
 from evalkit import flow
 from evalkit.backends.scripted import ScriptedBackend
 from evalkit.errors import EvalkitError, IdentityError, ModelError, RunError, RunLocked, Stopped, SuiteError
-from evalkit.record import RunFolder, read_run, salvage
+from evalkit.folder import RunFolder, salvage
+from evalkit.record import read_run
 from evalkit.settings import RunSettings
 from evalkit.types import Request, Response
 

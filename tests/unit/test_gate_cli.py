@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from evalkit.cli import call
-from evalkit.record import RunFolder, read_rows
+from evalkit.folder import RunFolder
+from evalkit.record import read_rows
 from evalkit.types import Example, Response, Row, Score
 
 

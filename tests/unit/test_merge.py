@@ -14,8 +14,9 @@ from evalkit import flow
 from evalkit.cli import call
 from evalkit.engines.shards import MOST, SHARES, halves, shards_of, share_of
 from evalkit.errors import EvalkitError, IdentityError, RunError, Unfinished
+from evalkit.folder import RunFolder
 from evalkit.merge import merge
-from evalkit.record import RunFolder, read_manifest, read_run
+from evalkit.record import read_manifest, read_run
 from evalkit.settings import RunSettings
 
 PLANS = st.lists(st.integers(1, 9), max_size=60).map(

@@ -14,11 +14,13 @@ from typing import Any
 
 import pytest
 
+from evalkit import folder as writing
 from evalkit import record
 from evalkit.errors import IdentityError, RunError, RunLocked, Stopped
+from evalkit.folder import RunFolder, new_run_id, salvage
 from evalkit.jsonl import dump
 from evalkit.lines import Lines
-from evalkit.record import RunFolder, new_run_id, open_run, read_manifest, read_run, salvage
+from evalkit.record import open_run, read_manifest, read_run
 
 IDENTITY = {"suite": "little", "primary": "match", "split": "dev", "suite_digest": "d1"}
 MANIFEST: Mapping[str, Any] = {"identity": IDENTITY, "settings": {"model": "m", "max_errors": 0.0}}
@@ -41,7 +43,7 @@ def rewrite(folder, **changes):
     """Write another manifest with a checksum that fits."""
     manifest = {**json.loads((folder / "manifest.json").read_bytes()), **changes}
     manifest.pop("check")
-    record._write_manifest(folder, manifest)
+    writing._write_manifest(folder, manifest)
 
 
 def test_a_finished_run_is_read_back(finished, make_row):
@@ -125,7 +127,7 @@ def test_a_folder_that_refuses_writing_is_one_line_8(finished, monkeypatch):
 
 def test_the_second_process_on_a_run_gets_75_and_the_first_ones_pid_9(tmp_path):
     code = (
-        "import sys; from evalkit.record import RunFolder; from pathlib import Path\nRunFolder.open(Path(sys.argv[1]))"
+        "import sys; from evalkit.folder import RunFolder; from pathlib import Path\nRunFolder.open(Path(sys.argv[1]))"
     )
     with RunFolder.create(tmp_path / "run", MANIFEST):
         done = subprocess.run(
@@ -150,7 +152,7 @@ def test_a_run_that_is_closed_or_failed_to_open_can_be_opened_again(tmp_path):
 
 def test_two_processes_cannot_make_the_same_run_9(tmp_path, monkeypatch):
     RunFolder.create(tmp_path / "run", MANIFEST).close()
-    monkeypatch.setattr(record, "_refuse_content", lambda path, calls=[]: calls.append(path) or _only_first(calls))
+    monkeypatch.setattr(writing, "_refuse_content", lambda path, calls=[]: calls.append(path) or _only_first(calls))
     with pytest.raises(RunError, match="seen under the lock"):
         RunFolder.create(tmp_path / "run", {**MANIFEST, "identity": {**IDENTITY, "suite": "other"}})
     assert read_manifest(tmp_path / "run")["identity"]["suite"] == "little"
@@ -290,7 +292,7 @@ def test_a_full_disk_at_the_end_stops_the_run_and_keeps_the_old_rows_7(finished,
         def full(*_):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr(record, "write_atomic", full)
+        monkeypatch.setattr(writing, "write_atomic", full)
         with pytest.raises(Stopped, match="No space left on device while the rows were written"):
             run.finish([make_row()], dict)
     assert (finished / "rows.jsonl").read_bytes() == before
