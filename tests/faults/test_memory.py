@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from evalkit.record import read_manifest
 from tests.faults.processes import ran
-from tests.integration.conftest import byte_tokenizer
+from tests.integration.conftest import save_tiny_llama
 
 ASKED = 'taggers = ["none"]\nscorers = ["exact"]\nprimary = "exact"\n[generation]\nmax_new_tokens = 6\n'
 HALVED = "memory ran out; from there half as much is computed at once"
@@ -34,24 +33,13 @@ sys.exit(call(sys.argv[2:]))
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory) -> Path:
     """A model of one wide layer, whose inner states take some hundred MB for a batch of long questions."""
-    folder, tokenizer = Path(tmp_path_factory.mktemp("wide")), byte_tokenizer()
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=257,
-        hidden_size=64,
-        intermediate_size=16_384,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.eos_token_id,
-        bos_token_id=None,
-        initializer_range=0.1,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    shape: dict[str, Any] = {
+        "hidden_size": 64,
+        "intermediate_size": 16_384,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
+    return save_tiny_llama(tmp_path_factory.mktemp("wide"), initializer_range=0.1, **shape)
 
 
 @pytest.mark.fault(16)

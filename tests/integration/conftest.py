@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,6 +20,17 @@ TEMPLATE = (
 )
 
 
+SHAPE = {
+    "hidden_size": 48,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "initializer_range": 0.4,
+}
+"""What makes it tiny."""
+
+
 def byte_tokenizer(*, chat: bool = True) -> PreTrainedTokenizerFast:
     """Return a tokenizer of 256 bytes and an end token."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -32,22 +44,17 @@ def byte_tokenizer(*, chat: bool = True) -> PreTrainedTokenizerFast:
     return fast
 
 
-def save_tiny_llama(folder: Path, *, seed: int = 0, chat: bool = True, positions: int = 512) -> Path:
-    """Save a random Llama of 4 layers' worth of nothing, reproducible by its seed."""
+def save_tiny_llama(folder: Path, *, seed: int = 0, chat: bool = True, positions: int = 512, **more: Any) -> Path:
+    """Save a random Llama of two layers, reproducible by its seed; `more` changes its config."""
     torch.manual_seed(seed)
     tokenizer = byte_tokenizer(chat=chat)
     config = LlamaConfig(
         vocab_size=257,
-        hidden_size=48,
-        intermediate_size=96,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
         max_position_embeddings=positions,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.eos_token_id,
         bos_token_id=None,
-        initializer_range=0.4,
+        **{**SHAPE, **more},
     )
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
