@@ -115,6 +115,8 @@ def _refuse_types(row: Row) -> None:
     ):  # fmt: skip
         if not set(map(type, values)) <= kinds:
             raise TypeError(f"a value in {str(values)[:60]} is of another type")
+    if not 0 <= row.trial < 2**31:
+        raise ValueError(f"trial {str(row.trial)[:20]} is no number of a repetition")
     if answer.finish not in get_args(Finish):
         raise ValueError(f"finish {str(answer.finish)[:20]!r} is unknown")
 
@@ -138,4 +140,6 @@ def _span(given: Any) -> tuple[int, int] | None:
     if given is None:
         return None
     start, end = given
-    return int(start), int(end)
+    if {type(start), type(end)} != {int} or not 0 <= start <= end:
+        raise ValueError(f"span {str(given)[:40]} is no [start, end)")
+    return start, end

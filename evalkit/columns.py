@@ -1,6 +1,7 @@
-"""The rows of a run as columns: what a comparison needs of runs of any size, some sixty bytes a row. Pure.
+"""The rows of a run as columns, some 150 bytes a row: what a comparison needs of runs of a million answers.
 
-No text of an answer is kept; the run's own rows are asked for the few that are shown. Knows no second run.
+No text of an answer is kept: the run's own rows, which may be on disk, are asked for the few that are shown. Knows how
+examples of several runs are numbered, and nothing of what is compared.
 """
 
 from __future__ import annotations
@@ -9,57 +10,62 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evalkit.errors import NotComparable
-from evalkit.lines import Drawn
+from evalkit.paired import Floats
 from evalkit.types import Example, Row, Run
 
-Floats = NDArray[np.float64]
 Numbers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
+NAMED, LONGEST = 1_000, 200
+"""Values that a key of meta may have, and characters that they may have, for slices to be named by them."""
+
 
 class Labels:
-    """The values of one key of meta as texts, by the number of the example."""
+    """The values of one key of meta, by the number of the example: a mark each, and the texts of a few."""
 
     def __init__(self) -> None:
         """Start without any."""
-        self._codes = array("q")
-        self._texts: dict[str, int] = {}
-        self._unfit: set[str] = set()
+        self._marks = array("Q")  # 0 for none; the lowest bit says whether a slice may be named by the value
+        self._names: dict[str, int] = {}
 
     def put(self, number: int, value: object) -> None:
         """Keep the value of one example; numbers grow."""
-        self._codes.extend([-1] * (number - len(self._codes)))
+        self._marks.extend([0] * (number - len(self._marks)))
         text = str(value)
-        if not (isinstance(value, str | int | bool) and text):
-            self._unfit.add(text)
-        self._codes.append(self._texts.setdefault(text, len(self._texts)))
+        named = isinstance(value, str | int | bool) and 0 < len(text) <= LONGEST
+        mark = (named and self._names.get(text)) or _mark(text, named)
+        if named and len(self._names) <= NAMED:
+            self._names[text] = mark
+        self._marks.append(mark)
 
-    def codes(self, numbers: Numbers) -> Numbers:
-        """Return the code of each example's value; -1 where it has none."""
-        whole = np.full(int(numbers.max(initial=-1)) + 1, -1, dtype=np.int64)
-        known = np.array(self._codes, dtype=np.int64)[: whole.size]
+    def marks(self, numbers: Numbers) -> NDArray[np.uint64]:
+        """Return what the value of each example is known by; 0 where it has none."""
+        whole = np.zeros(int(numbers.max(initial=-1)) + 1, dtype=np.uint64)
+        known = np.array(self._marks, dtype=np.uint64)[: whole.size]
         whole[: known.size] = known
         return whole[numbers]
 
-    def texts(self, numbers: Numbers) -> list[str | None]:
-        """Return the value of each example; None where it has none."""
-        known = [*self._texts, None]  # the last stands for -1
-        return [known[code] for code in self.codes(numbers)]
+    def clusters(self, numbers: Numbers) -> list[int | None]:
+        """Return a label of each example, equal where values have equal texts; None where it has none."""
+        return [mark >> 1 or None for mark in self.marks(numbers).tolist()]
 
     def counts(self, numbers: Numbers) -> dict[str, int]:
-        """Return value -> examples that have it, of values that a slice can be named by."""
-        codes = self.codes(numbers)
-        counts = np.bincount(codes[codes >= 0], minlength=len(self._texts)).tolist()
-        return {text: n for text, n in zip(self._texts, counts, strict=True) if n and text not in self._unfit}
+        """Return value -> examples that have it, of values that a slice can be named by; of too many, none."""
+        if len(self._names) > NAMED:
+            return {}
+        names = {mark: text for text, mark in self._names.items()}
+        marks, counts = np.unique(self.marks(numbers), return_counts=True)
+        return {names[m]: n for m, n in zip(marks.tolist(), counts.tolist(), strict=True) if m in names}
 
-    def code(self, text: str) -> int:
-        """Return the code of a value."""
-        return self._texts[text]
+    def mark(self, text: str) -> int:
+        """Return the mark of a value that a slice is named by."""
+        return self._names[text]
 
 
 class Examples:
@@ -91,13 +97,18 @@ class Examples:
         """Return whether each has an accepted answer."""
         return np.frombuffer(bytes(self._targeted), dtype=np.bool_)
 
-    def texts(self, key: str, numbers: Numbers) -> list[str | None]:
-        """Return the values of one key of meta; None where an example has none."""
+    def ids(self, numbers: Numbers) -> list[str]:
+        """Return the ids of some."""
+        known = list(self.numbers)
+        return [known[number] for number in numbers]
+
+    def clusters(self, key: str, numbers: Numbers) -> list[int | None]:
+        """Return the cluster of each by one key of meta; None where it has none."""
         labels = self.meta.get(key)
-        return labels.texts(numbers) if labels else [None] * numbers.size
+        return labels.clusters(numbers) if labels else [None] * numbers.size
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class PerItem:
     """One figure of every example in one run, (examples,) each."""
 
@@ -115,9 +126,9 @@ class PerItem:
         return np.where(partly, (self.trials - self.scored) / np.maximum(1, self.trials), 0.0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Columns:
-    """Some rows of one run, (n,) each."""
+    """Some rows of one run, (n,) each; made when the examples of every run that is compared have their numbers."""
 
     rows: Sequence[Row]
     """All rows of the run, in memory or on disk."""
@@ -125,30 +136,35 @@ class Columns:
     """What the rows are answers to, shared with other runs."""
     places: Numbers
     """Where each row stands among all."""
-    items: Numbers
+    numbers: Numbers
     """Number of the example that each row answers."""
     failed: Flags
     """Whether the request failed."""
     scores: Mapping[str, Floats]
     """Name -> values, in the order in which the names are met; NaN is unscored."""
+    named: Mapping[str, Flags]
+    """Name -> whether the row has a score of that name, be it unscored."""
     tags: Mapping[str, Flags]
     """Category -> whether the answer has the error."""
+
+    def __len__(self) -> int:
+        return self.places.size
+
+    def __iter__(self) -> Iterator[Row]:
+        """Yield the rows, whole, in their order."""
+        return map(self.rows.__getitem__, map(int, self.places))
 
     def only(self, kept: Flags) -> Columns:
         """Return the columns of some of the rows."""
         return replace(
             self,
             places=self.places[kept],
-            items=self.items[kept],
+            numbers=self.numbers[kept],
             failed=self.failed[kept],
             scores={name: values[kept] for name, values in self.scores.items()},
+            named={name: flags[kept] for name, flags in self.named.items()},
             tags={name: flags[kept] for name, flags in self.tags.items()},
         )
-
-    def __iter__(self) -> Iterator[Row]:
-        """Yield the rows, whole, in their order."""
-        places = map(int, self.places)
-        return self.rows.at(places) if isinstance(self.rows, Drawn) else map(self.rows.__getitem__, places)
 
     def of(self, number: int) -> tuple[Row, ...]:
         """Return the rows of one example, whole."""
@@ -163,23 +179,24 @@ class Columns:
         """Return which rows answer one of some examples, (n,)."""
         asked = np.zeros(len(self.examples), dtype=np.bool_)
         asked[numbers] = True
-        return asked[self.items]
+        return asked[self.numbers]
 
     @cached_property
     def _grouped(self) -> tuple[Numbers, Numbers]:
         """Return the rows by example, and where each example's begin, (n,) and (examples + 1,)."""
-        order = np.argsort(self.items, kind="stable")
-        return order, np.searchsorted(self.items[order], np.arange(len(self.examples) + 1))
+        order = np.argsort(self.numbers, kind="stable")
+        return order, np.searchsorted(self.numbers[order], np.arange(len(self.examples) + 1))
 
-    def count(self, flags: Flags) -> Numbers:
-        """Return how many rows of each example are flagged, (examples,)."""
-        return np.bincount(self.items[flags], minlength=len(self.examples))
+    def count(self, flags: Flags | None) -> Numbers:
+        """Return how many rows of each example are flagged, (examples,); None flags none."""
+        flagged = self.numbers[:0] if flags is None else self.numbers[flags]
+        return np.bincount(flagged, minlength=len(self.examples))
 
     def per_item(self, values: Floats, worst: float | None = None) -> PerItem:
         """Return the mean of each example; a trial without a value counts as the `worst`, or not at all."""
         known = ~np.isnan(values)
         trials, scored = self.count(np.ones_like(known)), self.count(known)
-        totals = np.bincount(self.items[known], weights=values[known], minlength=len(self.examples))
+        totals = np.bincount(self.numbers[known], weights=values[known], minlength=len(self.examples))
         lost = (trials - scored) * (worst is not None)
         means = (totals + lost * (worst or 0.0)) / np.maximum(1, scored + lost)
         return PerItem(np.where(scored, means, np.nan), scored, trials)
@@ -191,32 +208,30 @@ def columns_of(run: Run, examples: Examples) -> Columns:
     Raises:
         NotComparable: an answer stands there twice.
     """
-    items, failed = array("q"), bytearray()
-    scores: dict[str, array[float]] = {}
+    numbers, trials, failed = array("q"), array("q"), bytearray()
+    scores: dict[str, _Scores] = {}
     tags: dict[str, array[int]] = {}
-    asked = _Asked()
     for place, row in enumerate(run.rows):
-        items.append(examples.number(row.example))
-        if asked.again(items[-1], row.trial):
-            raise NotComparable(f"run {run.id}: example {row.example.id!r}, trial {row.trial}, stands there twice")
+        numbers.append(examples.number(row.example))
+        trials.append(row.trial)
         failed.append(row.response.error is not None)
         for score in row.scores:
-            column = scores.setdefault(score.name, array("d"))
-            if len(column) <= place:  # of two scores with one name the first counts
-                _fill(column, place)
-                column.append(np.nan if score.value is None else score.value)
+            scores.setdefault(score.name, _Scores()).put(place, score.value)
         for category in {tag.category for tag in row.tags}:
             tags.setdefault(category, array("q")).append(place)
-    for column in scores.values():
-        _fill(column, len(items))
+    count, asked = len(numbers), np.array(numbers, dtype=np.int64)
+    if (again := _repeated(asked, np.array(trials, dtype=np.int64))) is not None:
+        row = run.rows[again]
+        raise NotComparable(f"run {run.id}: example {row.example.id!r}, trial {row.trial}, stands there twice")
     return Columns(
         run.rows,
         examples,
-        np.arange(len(items)),
-        np.array(items, dtype=np.int64),
-        np.frombuffer(bytes(failed), dtype=np.bool_),
-        {name: np.array(column) for name, column in scores.items()},
-        {category: _flags(places, len(items)) for category, places in tags.items()},
+        places=np.arange(count),
+        numbers=asked,
+        failed=np.frombuffer(bytes(failed), dtype=np.bool_),
+        scores={name: np.array(column.filled(count)) for name, column in scores.items()},
+        named={name: np.frombuffer(bytes(column.named), dtype=np.bool_) for name, column in scores.items()},
+        tags={category: _flags(places, count) for category, places in tags.items()},
     )
 
 
@@ -234,25 +249,35 @@ def tag_of(category: str) -> Value:
     return lambda columns: np.where(columns.failed, np.nan, columns.tags.get(category, 0.0))
 
 
-class _Asked:
-    """Which trials of which examples were met."""
+class _Scores:
+    """The scores of one name, as they come."""
 
     def __init__(self) -> None:
-        self._first, self._later = bytearray(), set[tuple[int, int]]()
+        self.values, self.named = array("d"), bytearray()
 
-    def again(self, number: int, trial: int) -> bool:
-        """Say whether a trial was met before, and note it."""
-        if trial:
-            before = len(self._later)
-            self._later.add((number, trial))
-            return len(self._later) == before
-        self._first.extend(bytes(max(0, number + 1 - len(self._first))))
-        met, self._first[number] = self._first[number], 1
-        return bool(met)
+    def put(self, place: int, value: float | None) -> None:
+        if len(self.values) <= place:  # of two scores of one name the first counts
+            self.filled(place).append(np.nan if value is None else value)
+            self.named.append(True)
+
+    def filled(self, length: int) -> array[float]:
+        """Return the values up to a place, with NaN where no row has one."""
+        missing = length - len(self.values)
+        self.values.extend([np.nan] * missing)
+        self.named.extend(bytes(missing))
+        return self.values
 
 
-def _fill(column: array[float], length: int) -> None:
-    column.extend([np.nan] * (length - len(column)))
+def _mark(text: str, named: bool) -> int:
+    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return (int.from_bytes(digest) | 2) & ~1 | named
+
+
+def _repeated(numbers: Numbers, trials: Numbers) -> int | None:
+    """Return the place of a row whose trial of its example stands there before; None where there is none."""
+    order = np.lexsort((trials, numbers))
+    equal = (np.diff(numbers[order]) == 0) & (np.diff(trials[order]) == 0)
+    return int(order[1:][equal].min()) if equal.any() else None
 
 
 def _flags(places: Sequence[int], length: int) -> Flags:

@@ -12,10 +12,11 @@ from functools import cached_property
 
 import numpy as np
 
-from evalkit.columns import Columns, Examples, Flags, Floats, Numbers, PerItem, Value, columns_of, score_of
+from evalkit.columns import Columns, Examples, Flags, Numbers, PerItem, Value, columns_of, score_of
 from evalkit.differences import refuse_differences, remarks_on
 from evalkit.errors import NotComparable
 from evalkit.lines import Drawn
+from evalkit.paired import Floats
 from evalkit.types import Example, Row, Run
 from evalkit.verdict import MetricPair
 
@@ -51,13 +52,18 @@ class Items(Drawn[Item]):
     def __len__(self) -> int:
         return self._numbers.size
 
+    @property
+    def ids(self) -> list[str]:
+        """Return the ids of the examples, without their rows."""
+        return self._before.examples.ids(self._numbers)
+
     def _item(self, index: int) -> Item:
         number = int(self._numbers[index])
         baseline, candidate = self._before.of(number), self._after.of(number)
         return Item((*baseline, *candidate)[0].example, baseline, candidate)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Comparison:
     """Two runs of one suite, aligned."""
 
@@ -101,7 +107,9 @@ class Comparison:
     @cached_property
     def metrics(self) -> tuple[str, ...]:
         """Return the names of all scores, the primary first."""
-        found = dict.fromkeys((*self.before.scores, *self.after.scores))
+        found = dict.fromkeys(
+            name for c in self._sides for name, named in c.named.items() if np.any(named[c.among(self.numbers)])
+        )
         if self.primary in found or not any(np.any(~c.failed[c.among(self.numbers)]) for c in self._sides):
             # where every request failed, the primary metric stands for all
             return (self.primary, *(name for name in found if name != self.primary))
@@ -140,8 +148,8 @@ class Comparison:
         if not values:
             return {}
         labels = self.examples.meta[key]
-        codes = labels.codes(self.numbers)
-        return {value: replace(self, numbers=self.numbers[codes == labels.code(value)]) for value in values}
+        marks = labels.marks(self.numbers)
+        return {value: replace(self, numbers=self.numbers[marks == labels.mark(value)]) for value in values}
 
     def answered(self) -> Comparison:
         """Return the comparison of the items that both runs answered, without the trials that failed."""
@@ -197,8 +205,7 @@ class Comparison:
         """Return how many error categories only the candidate's answers have, by example."""
         found = np.zeros(len(self.examples), dtype=np.int64)
         for category, flags in self.after.tags.items():
-            had = self.before.tags.get(category)
-            found += (self.after.count(flags) > 0) & ((self.before.count(had) == 0) if had is not None else True)
+            found += (self.after.count(flags) > 0) & (self.before.count(self.before.tags.get(category)) == 0)
         return found
 
 
@@ -215,7 +222,7 @@ def compare_runs(baseline: Run, candidate: Run, tolerate: Collection[str] = ()) 
     before = columns_of(baseline, examples)
     own = len(examples)
     after = columns_of(candidate, examples)
-    if not np.any(after.items < own):
+    if not np.any(after.numbers < own):
         raise NotComparable(f"runs {baseline.id} and {candidate.id} share no example; nothing can be compared")
     identity = baseline.manifest["identity"]
     margin = identity.get("margin")
@@ -236,32 +243,48 @@ def compare_runs(baseline: Run, candidate: Run, tolerate: Collection[str] = ()) 
     )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Measured:
+    """One figure of every example in both runs."""
+
+    before: PerItem
+    """The baseline's."""
+    after: PerItem
+    """The candidate's."""
+    unscorable: Flags
+    """Whether it has no target and was answered in both runs, unscored: there is nothing to be right about."""
+
+
+def measure(comparison: Comparison, value: Value, worst: float | None = 0.0) -> Measured:
+    """Return a figure of every example; a trial that the candidate lost counts as the `worst`, or not at all."""
+    sides = comparison.before, comparison.after
+    before, after = sides[0].per_item(value(sides[0])), sides[1].per_item(value(sides[1]), worst)
+    failed = sum(side.count(side.failed) for side in sides)
+    unscored = (failed == 0) & (before.scored + after.scored == 0)
+    asked = (before.trials > 0) & (after.trials > 0)
+    return Measured(before, after, ~comparison.examples.targeted & asked & unscored)
+
+
 def pair_of(
     comparison: Comparison, name: str, value: Value, cluster_key: str = "", worst: float | None = 0.0
 ) -> MetricPair:
     """Return the paired scores of one metric; an example that nothing can be scored on is left out of both runs."""
-    before = comparison.before.per_item(value(comparison.before))
-    after = comparison.after.per_item(value(comparison.after), worst)
-    kept = comparison.numbers[~_unscorable(comparison, before, after)[comparison.numbers]]
-    scores = before.means[kept], after.means[kept]
+    return pair_in(comparison, name, measure(comparison, value, worst), cluster_key)
+
+
+def pair_in(comparison: Comparison, name: str, found: Measured, cluster_key: str = "") -> MetricPair:
+    """Return the paired scores of a comparison, or of a part of the one that was measured."""
+    kept = comparison.numbers[~found.unscorable[comparison.numbers]]
+    scores = found.before.means[kept], found.after.means[kept]
     return MetricPair(
         suite=comparison.suite,
         metric=name,
         baseline=scores[0],
         candidate=scores[1],
-        clusters=comparison.examples.texts(cluster_key, kept) if cluster_key else None,
+        clusters=comparison.examples.clusters(cluster_key, kept) if cluster_key else None,
         kind=_kind(name, *scores),
-        lost_trials=(float(before.lost[kept].sum()), float(after.lost[kept].sum())),
+        lost_trials=(float(found.before.lost[kept].sum()), float(found.after.lost[kept].sum())),
     )
-
-
-def _unscorable(comparison: Comparison, before: PerItem, after: PerItem) -> Flags:
-    """Return which examples have no target and were answered, unscored, so that there is nothing to be right about."""
-    failed = comparison.before.count(comparison.before.failed) + comparison.after.count(comparison.after.failed)
-    asked = (before.trials > 0) & (after.trials > 0)
-    unscored = (failed == 0) & (before.scored + after.scored == 0)
-    found: Flags = ~comparison.examples.targeted & asked & unscored
-    return found
 
 
 def _kind(name: str, *scores: Floats) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 
 from evalkit.columns import score_of, tag_of
-from evalkit.compare import Comparison, pair_of
+from evalkit.compare import Comparison, measure, pair_in, pair_of
 from evalkit.errors import EvalkitError, NotComparable
 from evalkit.gate import decide, overall
 from evalkit.policy import ANY, PRIMARY, MetricPolicy, Policy, Waiver
@@ -83,9 +83,10 @@ def _asked(pair: MetricPair, asked: MetricPolicy, margin: float | None) -> Metri
 
 def _slices(comparison: Comparison, key: str) -> list[MetricPair]:
     """Return the primary metric over every slice, watched."""
-    name, value = comparison.primary, score_of(comparison.primary)
+    name = comparison.primary
+    found = measure(comparison, score_of(name))
     return [
-        replace(pair_of(part, f"{name}[{meta}={v}]", value, key if key != meta else ""), role="watch")
+        replace(pair_in(part, f"{name}[{meta}={v}]", found, key if key != meta else ""), role="watch")
         for meta in comparison.slices
         for v, part in comparison.by(meta).items()
     ]

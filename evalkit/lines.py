@@ -5,6 +5,8 @@ What goes through a large run several times keeps its memory small with them. Kn
 
 from __future__ import annotations
 
+import os
+import weakref
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -31,13 +33,12 @@ class Drawn(Sequence[T], Generic[T]):
             return [self._item(place) for place in range(len(self))[index]]
         return self._item(range(len(self))[index])
 
-    def at(self, places: Iterable[int]) -> Iterator[T]:
-        """Yield the items at some places."""
-        return map(self._item, places)
-
 
 class Lines(Drawn[T]):
-    """The lines of a file that are not blank, by their places; line ends and a byte order mark are dropped."""
+    """The lines of a file that are not blank, by their places; line ends and a byte order mark are dropped.
+
+    The file stays open, so that another one of its name, written meanwhile, is never taken for it.
+    """
 
     def __init__(self, path: Path, parse: Callable[[bytes], T], watch: Callable[[bytes], object] = len) -> None:
         """Find the lines; `watch` sees each once, blank ones and line ends included.
@@ -45,7 +46,7 @@ class Lines(Drawn[T]):
         Raises:
             OSError: the file cannot be read.
         """
-        self._path, self._parse, self._places = path, parse, array("Q")
+        self._parse, self._places = parse, array("Q")
         place = 0
         with path.open("rb") as file:
             for line in file:
@@ -54,22 +55,21 @@ class Lines(Drawn[T]):
                 if line[mark:].strip():
                     self._places.append(place + mark)
                 place += len(line)
+            self._file = os.dup(file.fileno())
+        self._end = place
+        weakref.finalize(self, os.close, self._file)
 
     def __len__(self) -> int:
         return len(self._places)
 
     def __iter__(self) -> Iterator[T]:
-        return self.at(range(len(self)))
-
-    def at(self, places: Iterable[int]) -> Iterator[T]:
-        """Yield the lines at some places, the file opened once."""
-        with self._path.open("rb") as file:
-            for place in places:
-                file.seek(self._places[place])
-                yield self._parse(file.readline().rstrip(b"\r\n"))
+        return map(self._item, range(len(self)))
 
     def _item(self, index: int) -> T:
-        return next(self.at([index]))
+        start, after = self._places[index], index + 1
+        end = self._places[after] if after < len(self._places) else self._end
+        line = os.pread(self._file, end - start, start).partition(b"\n")[0]  # blank lines may follow
+        return self._parse(line.rstrip(b"\r"))
 
 
 class Texts(Drawn[str]):

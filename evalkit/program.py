@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 import click
 
-from evalkit.errors import EvalkitError
+from evalkit.errors import EvalkitError, Stopped
 from evalkit.registry import did_you_mean, load
 
 Table = Mapping[str, tuple[str, str]]
@@ -106,20 +106,21 @@ def call(group: click.Command, arguments: list[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return code
+    except SystemExit:
+        raise
     except BaseException as fault:  # a panic of a native library is no Exception
-        if isinstance(fault, SystemExit):
-            raise
         return _unforeseen(program, fault, debug="--debug" in arguments)
 
 
 def _unforeseen(program: str, fault: BaseException, *, debug: bool) -> int:
     """Say what no command foresees, and return the exit code."""
-    if isinstance(fault, MemoryError):
-        return _say(program, "out of memory; free some, and give the command again (a run goes on by --resume)", 4)
     if isinstance(fault, OSError) and fault.errno == errno.ENAMETOOLONG:  # any option may hold a path
         return _say(program, f"{str(fault.filename)[:60]}…: {fault.strerror}", EvalkitError.exit_code)
     if debug:
         traceback.print_exception(fault)
+    if isinstance(fault, MemoryError):
+        message = "out of memory; free some, and give the command again (a run goes on by --resume)"
+        return _say(program, message, Stopped.exit_code)
     return _say(program, f"internal error: {type(fault).__name__}: {fault} ({program} --debug … shows where)", INTERNAL)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shlex
@@ -58,20 +59,23 @@ def read_run(path: str | Path) -> Run:
 def open_run(path: str | Path) -> Run:
     """Return a finished run; more rows than HELD stay on disk: each is parsed when it is asked for, and none is kept.
 
-    What is wrong with a run is raised as `read_run` does; rows without a digest to hold them against are read at once.
+    What is wrong with a run is raised as `read_run` does, a row that is none when it is asked for. Rows without a
+    digest to hold them against are read at once.
     """
     folder = Path(path)
     manifest = finished_manifest(folder)
     digest = hashlib.sha256()
 
+    kept = folder / "rows.jsonl"
+
     def row(line: bytes) -> Row:
         try:
             return row_of(parse_own(line))
-        except _DAMAGE as fault:  # the digest holds, so it was written like this
-            raise RunError(f"{folder}/rows.jsonl: a line is no row ({fault}); {_anew(folder)}") from None
+        except _DAMAGE as fault:
+            raise RunError(f"{kept}: {_place(kept, line)} is damaged ({fault}); {_anew(folder)}") from None
 
     try:
-        rows = Lines(folder / "rows.jsonl", row, digest.update)
+        rows = Lines(kept, row, digest.update)
     except OSError:
         return read_run(path)
     if len(rows) <= HELD or digest.hexdigest() != manifest.get("rows_sha256"):
@@ -87,8 +91,7 @@ def finished_manifest(folder: Path) -> dict[str, Any]:
             f"{folder}: is part {manifest['part']} of a run; `evalkit merge PART … --out RUN` puts all parts together"
         )
     if manifest["status"] != FINISHED:
-        made = next((how for how in ("scored", "imported") if how in manifest), "")
-        mend = f"make it anew, since its answers were {made}" if made else f"{resume_command(folder)} completes it"
+        mend = _made_elsewhere(manifest) or f"{resume_command(folder)} completes it"
         raise Unfinished(f"{folder}: the run is not finished; {mend}")
     return manifest
 
@@ -151,8 +154,26 @@ def read_rows(folder: Path, sha256: str | None = None) -> Iterator[Row]:
         raise RunError(f"{path}: damaged (its sha256 is not the manifest's); {_anew(folder)}")
 
 
+def _place(path: Path, line: bytes) -> str:
+    """Return which line of a file this is."""
+    with path.open("rb") as file:
+        return next(
+            (f"line {number}" for number, other in enumerate(file, 1) if other.rstrip(b"\r\n") == line), "a line"
+        )
+
+
 def _anew(folder: Path) -> str:
-    return f"{resume_command(folder)} writes it anew from the journal"
+    """Return how damaged rows are mended."""
+    made = ""
+    with contextlib.suppress(RunError):  # rows are damaged; a manifest that is too would be told first
+        made = _made_elsewhere(read_manifest(folder))
+    return made or f"{resume_command(folder)} writes it anew from the journal"
+
+
+def _made_elsewhere(manifest: Mapping[str, Any]) -> str:
+    """Return how a run is mended that no model can be asked for again; empty where one can."""
+    made = next((how for how in ("scored", "imported") if how in manifest), "")
+    return f"make it anew, since its answers were {made}" if made else ""
 
 
 def resume_command(folder: Path) -> str:

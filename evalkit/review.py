@@ -228,5 +228,5 @@ def review_of(
     entries = [Entry(row, others.get((row.example.id, row.trial))) for row in run.rows if row.response.error is None]
     if blind:
         entries = [entry for entry in entries if entry.other and digest_of(entry.row) != digest_of(entry.other)]
-    broken = frozenset(item.example.id for item in pair.broken) if pair and not blind else frozenset()
+    broken = frozenset(pair.broken.ids) if pair and not blind else frozenset()
     return Review(run, labeller, tuple(entries), tuple(records), against, broken, **how).filtered(())

@@ -158,13 +158,17 @@ def _answers_of(run: Run, settings: RunSettings, where: str) -> tuple[Suite, Seq
         limit=settings.limit,
     )
     examples = {example.id: example for example in suite.examples}
-    if missing := [row.example.id for row in run.rows if row.example.id not in examples]:
+    missing = []
+    for row in run.rows:
+        if row.example.id in examples:
+            _same_question(examples[row.example.id], row.example, where)
+        else:
+            missing.append(row.example.id)
+    if missing:
         raise SuiteError(
             f"{where}: suite {suite.name!r} has no example {missing[0]!r} ({len(missing)} missing); "
             "give the suite it was run on"
         )
-    for row in run.rows:
-        _same_question(examples[row.example.id], row.example, where)
     answers = Parts(run.rows, lambda row: (examples[row.example.id], row.trial, row.response))
     return _asked(suite, answers), answers
 

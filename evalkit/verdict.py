@@ -24,6 +24,7 @@ EXIT_CODES = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3, "ERROR": 4}
 """What `evalkit gate` exits with."""
 
 Scores: TypeAlias = "Sequence[float | None] | NDArray[np.float64]"
+"""A score of each item; None, or NaN in an array, where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class MetricPair:
     metric: str
     """A score's name, or `tag:` and a category."""
     baseline: Scores
-    """Score of each item in 0..1, the mean over its trials; None, or NaN in an array, where there is none."""
+    """Score of each item in 0..1, the mean over its trials."""
     candidate: Scores
     """The same items in the same order."""
     margin: float | None = None

@@ -178,7 +178,4 @@ def _part(suite: str, checkpoints: Sequence[Checkpoint], changes: Sequence[Chang
 
 
 def _flips(pair: Comparison) -> dict[str, str]:
-    return {
-        **{item.example.id: "broken" for item in pair.broken},
-        **{item.example.id: "fixed" for item in pair.fixed},
-    }
+    return dict.fromkeys(pair.broken.ids, "broken") | dict.fromkeys(pair.fixed.ids, "fixed")

@@ -123,7 +123,7 @@ def _verdicts(shifts: Sequence[Shift], shown: Callable[[str], str]) -> list[str]
 def _evidence(found: Shifts, shift: Shift, count: int) -> Iterator[tuple[str, list[tuple[Row, Tag, str]]]]:
     """Yield a title, and answers that show the error with the other run's: the new ones, or the gone."""
     gained, lost = found.gained(shift.category), found.lost(shift.category)
-    new, gone = (len(set(rows.items.tolist())) for rows in (gained, lost))
+    new, gone = (len(set(rows.numbers.tolist())) for rows in (gained, lost))
     if new and new >= gone:
         rows, others, what = gained, found.comparison.before, f"new in {new}"
     elif gone:

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from evalkit.columns import Examples, Labels, columns_of, score_of, tag_of
+from evalkit.columns import NAMED, Examples, Labels, columns_of, score_of, tag_of
 from evalkit.compare import Comparison, compare_runs, pair_of
 from evalkit.errors import NotComparable
 from evalkit.lines import Drawn
@@ -80,8 +80,7 @@ def known(scores) -> list[float | None]:
 
 @given(rows(), rows(), st.sampled_from((0.0, 1.0)))
 def test_paired_scores_are_the_means_over_each_items_trials(before, after, worst):
-    if not by_example(before).keys() & by_example(after).keys():
-        return
+    assume(by_example(before).keys() & by_example(after).keys())
     compared = compare_runs(run("a", before), run("b", after))
     for read, figure in ((score_of("match"), value), (tag_of("l"), tagged)):
         pair = pair_of(compared, "m", read, worst=worst)
@@ -93,8 +92,7 @@ def test_paired_scores_are_the_means_over_each_items_trials(before, after, worst
 @given(rows(), rows())
 def test_items_hold_the_rows_of_both_runs_and_what_changed_is_what_their_scores_say(before, after):
     one, other = by_example(before), by_example(after)
-    if not one.keys() & other.keys():
-        return
+    assume(one.keys() & other.keys())
     compared = compare_runs(run("a", before), run("b", after))
     assert [(list(i.baseline), list(i.candidate)) for i in compared.items] == [
         (one.get(key, []), other.get(key, [])) for key in {**one, **other}
@@ -108,8 +106,7 @@ def test_items_hold_the_rows_of_both_runs_and_what_changed_is_what_their_scores_
 @given(rows(), rows())
 def test_answered_items_are_those_with_an_answer_in_both_runs(before, after):
     one, other = by_example(before), by_example(after)
-    if not one.keys() & other.keys():
-        return
+    assume(one.keys() & other.keys())
     answered = compare_runs(run("a", before), run("b", after)).answered()
     good = [{key: [r for r in found if not r.response.error] for key, found in side.items()} for side in (one, other)]
     both = [key for key in one if good[0][key] and good[1].get(key)]
@@ -151,12 +148,28 @@ def test_an_answer_that_stands_there_twice_is_refused(make_row):
 
 def test_labels_know_who_has_none_and_what_no_slice_is_named_by():
     labels = Labels()
-    for number, label in ((1, "a"), (3, 2), (4, 0.5), (5, "a"), (6, "")):
+    for number, label in ((1, "a"), (3, 2), (4, 0.5), (5, "a"), (6, ""), (8, "0.5"), (9, "x" * 201)):
         labels.put(number, label)
-    every = np.arange(8)
-    assert labels.texts(every) == [None, "a", None, "2", "0.5", "a", "", None]
-    assert labels.counts(every) == {"a": 2, "2": 1}
+    every = np.arange(11)
+    clusters = labels.clusters(every)
+    assert [label is None for label in clusters] == [n in (0, 2, 7, 10) for n in range(11)]
+    assert clusters[1] == clusters[5]
+    assert clusters[4] == clusters[8]  # 0.5 as a number and as a text
+    assert len(set(clusters)) == 5 + 1
+    assert labels.counts(every) == {"a": 2, "2": 1, "0.5": 1}
     assert labels.counts(np.array([5])) == {"a": 1}
+    assert np.flatnonzero(labels.marks(every) == labels.mark("0.5")).tolist() == [8]
+
+
+def test_a_key_of_very_many_values_names_no_slice_and_still_makes_clusters():
+    labels = Labels()
+    for number in range(2 * NAMED):
+        labels.put(number, f"page {number // 2}")
+    labels.put(2 * NAMED, "one more")
+    labels.put(2 * NAMED + 1, "and another")
+    every = np.arange(2 * NAMED + 2)
+    assert labels.counts(every) == {}
+    assert len(set(labels.clusters(every))) == NAMED + 2
 
 
 def test_a_part_of_a_comparison_keeps_its_order(make_row):

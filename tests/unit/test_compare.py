@@ -128,6 +128,61 @@ def test_an_example_without_a_target_that_no_run_can_score_is_left_out() -> None
     assert known(pair.baseline) == [1.0]
 
 
+def test_of_two_scores_of_one_name_the_first_counts() -> None:
+    twice = replace(row("a", 1.0), scores=(Score("exact", 1.0), Score("exact", 0.0)))
+    unscored = replace(row("b", 1.0), scores=(Score("exact", None), Score("exact", 0.0)))
+    pair = pair_of(compared([twice, unscored], [twice, unscored]), "exact", score_of("exact"))
+    assert known(pair.baseline) == [1.0, None]
+
+
+def test_scores_and_errors_of_items_that_are_left_out_do_not_count() -> None:
+    rare = replace(row("c", 1.0, tags=("loop",)), scores=(Score("exact", 1.0), Score("rare", 1.0)))
+    found = compared([row("a", 1.0), rare], [row("a", 1.0), rare])
+    assert (found.metrics, found.categories) == (("exact", "fuzzy", "rare"), ("loop",))
+    part = found.without(["c"])
+    assert (part.metrics, part.categories) == (("exact", "fuzzy"), ())
+    policy = parse_policy({"suites": {"*": {"metrics": {"rare": {"role": "gate"}}}}})
+    assert {c.metric for c in evaluate([part], policy, today=TODAY).gating} == {"exact"}
+
+
+def test_trials_that_were_lost_count_where_their_items_do() -> None:
+    rows = [row(x, 1.0, trial=t) for x in "ab" for t in (0, 1)]
+    found = compared(rows, [*rows[:2], rows[2], row("b", None, trial=1)])
+    assert pair_of(found, "exact", score_of("exact")).lost_trials == (0.0, 0.5)
+    assert pair_of(found.without(["b"]), "exact", score_of("exact")).lost_trials == (0.0, 0.0)
+
+
+def test_clusters_are_those_of_the_items_that_can_be_scored() -> None:
+    open_row = replace(row("b", None), example=Example("b", "say something", meta={"topic": "b"}))
+    rows = [row("a", 1.0, topic="x"), open_row, row("c", 1.0, topic="x"), row("d", 1.0, topic="y")]
+    clusters = pair_of(compared(rows, rows), "exact", score_of("exact"), "topic").clusters
+    assert clusters is not None
+    assert [label == clusters[0] for label in clusters] == [True, True, False]
+
+
+def test_a_key_without_a_value_is_no_slice_and_every_item_of_it_stands_on_its_own() -> None:
+    rows = [
+        replace(r, example=replace(r.example, meta={"topic": None})) for r in (row(f"q{i}", 1.0) for i in range(30))
+    ]
+    mixed = [*rows, *(row(f"r{i}", 1.0, topic="ab"[i % 2]) for i in range(30))]
+    found = compared(mixed, mixed)
+    assert found.slices == {"topic": ("a", "b")}
+    assert set(pair_of(compared(rows, rows), "exact", score_of("exact"), "topic").clusters or ()) == {None}
+
+
+def test_slices_are_counted_over_what_is_compared() -> None:
+    rows = [row(f"q{i}", 1.0, topic="ab"[i < 12]) for i in range(30)]
+    found = compared(rows, rows)
+    assert found.slices == {"topic": ("a", "b")}
+    assert found.without(f"q{i}" for i in range(5)).slices == {"topic": ("a",)}
+    assert {value: len(part.items) for value, part in found.by("topic").items()} == {"a": 18, "b": 12}
+
+
+def test_where_every_request_failed_the_primary_metric_stands_for_all() -> None:
+    failed = [replace(row(f"q{i}", None, error="down"), scores=()) for i in range(3)]
+    assert compared(failed, failed).metrics == ("exact",)
+
+
 def test_the_primary_metric_gates_and_the_rest_is_watched() -> None:
     verdict = evaluate([many(1000)], today=TODAY)
     roles = {c.metric: c.role for c in verdict.checks}

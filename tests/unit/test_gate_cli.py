@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from evalkit.cli import call
 from evalkit.folder import RunFolder
 from evalkit.record import read_rows
-from evalkit.types import Example, Response, Row, Score
+from evalkit.types import Example, Response, Row, Score, Tag
 
 
 def row(number: int, value: float | None = 1.0, *, name: str = "", error: str | None = None) -> Row:
@@ -310,3 +312,28 @@ def test_rows_are_read_alike_with_and_without_a_digest(write_run):
     folder = write_run("base", [row(0, 0.5), row(1, None), row(2, error="é\u2028")])
     manifest = json.loads((folder / "manifest.json").read_text())
     assert list(read_rows(folder)) == list(read_rows(folder, manifest["rows_sha256"]))
+
+
+@pytest.mark.parametrize("command", ["compare", "gate", "errors", "noise"])
+def test_runs_on_disk_give_the_same_as_runs_in_memory(gate, write_run, monkeypatch, command):
+    for name, wrong in (("base", 3), ("cand", 9)):
+        write_run(
+            name, [replace(r, tags=(Tag("loop", "minor", "x"),) * (i < wrong)) for i, r in enumerate(rows(60, wrong))]
+        )
+    given = () if command == "gate" else (command, "base", "cand")
+    held = gate(command=given)
+    monkeypatch.setattr("evalkit.record.HELD", 5)
+    assert gate(command=given) == held
+    assert held[1]
+
+
+def test_a_row_on_disk_that_is_none_is_one_line_with_its_number(gate, write_run, tmp_path, monkeypatch):
+    write_run("base", rows(9))
+    folder = write_run("cand", rows(9))
+    lines = (folder / "rows.jsonl").read_bytes().replace(b'"value":1.0', b'"value":2.0').splitlines(keepends=True)
+    whole = (folder / "rows.jsonl").read_bytes().splitlines(keepends=True)
+    with RunFolder.open(folder) as run:
+        (folder / "rows.jsonl").write_bytes(b"".join([*whole[:4], lines[4], *whole[5:]]))
+        run.update(rows_sha256=hashlib.sha256((folder / "rows.jsonl").read_bytes()).hexdigest(), scored=True)
+    monkeypatch.setattr("evalkit.record.HELD", 5)
+    refused(gate(), 2, "line 5 is damaged (score 2.0 is not in 0..1); make it anew, since its answers were scored")

@@ -50,6 +50,15 @@ def test_a_category_has_shares_a_paired_change_and_what_came_and_went():
     assert shift.sign == -1
 
 
+def test_answers_that_gained_an_error_or_lost_one_are_told_apart():
+    before = [row(i, *["leak"] * (i < 4)) for i in range(10)]
+    after = [row(i, *["leak"] * (2 <= i < 9)) for i in range(10)]
+    found = shifts_of(run("a", before), run("b", after))
+    assert [r.example.id for r in found.gained("leak")] == ["q4", "q5", "q6", "q7", "q8"]
+    assert [r.example.id for r in found.lost("leak")] == ["q0", "q1"]
+    assert (len(found.gained("empty")), found.clean) == (0, (6, 3))
+
+
 def test_the_costliest_category_comes_first_whichever_run_has_it():
     before = [row(i, *["empty"] * (i < 20)) for i in range(100)]
     after = [row(i, *["leak"] * (i < 30)) for i in range(100)]
