@@ -143,12 +143,12 @@ class _Units:
 
     def weight(self, keys: Sequence[Answered]) -> float:
         """Return how much one answer counts, as if answers of one unit were one answer: units over answers."""
-        units = {self._unit(key) for key in keys}
-        return len(units) / len(keys) if keys else 1.0
+        return len({self.of(key) for key in keys}) / len(keys) if keys else 1.0
 
-    def _unit(self, key: Answered) -> str:
+    def of(self, key: Answered) -> str:
+        """Return the unit of an answer."""
         meta = self.rows[key].example.meta
-        return repr(meta[self.cluster_key]) if self.cluster_key in meta else f"id {key[0]}"
+        return f"{self.cluster_key}: {meta[self.cluster_key]!r}" if self.cluster_key in meta else key[0]
 
 
 def label_key(label: Label) -> Answered:
@@ -167,7 +167,7 @@ def agreement_of(name: str, units: _Units, truth: Mapping[Answered, bool]) -> Ag
     values = np.array([value for _, value in scored])
     weight = units.weight([key for key, _ in scored])
     graded = not set(values.tolist()) <= {0.0, 1.0}
-    said = _crossed(values, human, [key[0] for key, _ in scored]) if graded else values >= 0.5
+    said = _crossed(values, human, [units.of(key) for key, _ in scored]) if graded else values >= 0.5
     lengths = np.array([len(rows[key].response.text) for key, _ in scored])
     both = 0 < human.sum() < len(human)
     return replace(
@@ -267,9 +267,9 @@ def _preferred(preferences: Iterable[Preference]) -> dict[Answered, str]:
     return {key: "run" if ahead > 0 else "other" if ahead < 0 else "tie" for key, ahead in lead.items()}
 
 
-def _crossed(values: Any, human: Any, ids: Sequence[str]) -> Any:
+def _crossed(values: Any, human: Any, units: Sequence[str]) -> Any:
     """Return right or wrong for each score, by the cut that fits the other half of the questions best."""
-    half = np.array([hashlib.sha256(i.encode("utf-8", "surrogatepass")).digest()[0] % 2 == 0 for i in ids])
+    half = np.array([hashlib.sha256(unit.encode("utf-8", "surrogatepass")).digest()[0] % 2 == 0 for unit in units])
     said = np.zeros(len(values), dtype=bool)
     for own in (half, ~half):
         said[own] = values[own] >= _best_cut(values[~own], human[~own])

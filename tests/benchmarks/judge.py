@@ -99,10 +99,10 @@ def correct(rows: list[dict[str, Any]], out: Path, model: str) -> Part:
 def rules(rows: list[dict[str, Any]], out: Path) -> Part:
     """Return the part on the scorers that ask no model, on all answers."""
     answers, labels = answered(rows, out / "all"), labelled(rows, out / "all")
-    command = ("score", "--answers", str(answers), "--scorers", RULES, *NO_TAGS)
+    command = ("score", "--answers", str(answers), "--scorers", RULES, "--set", "cluster_key=asked", *NO_TAGS)
     about = (
-        f"All {len(rows):,} answers of EVOUNA's NQ, by five systems to each question; they are counted as independent, "
-        "so the intervals are somewhat too narrow."
+        f"All {len(rows):,} answers of EVOUNA's NQ, by five systems to each question; those to one question "
+        "stand and fall together."
     )
     return Part("The other scorers", about, out / "all" / "run", labels, command)
 
@@ -111,7 +111,16 @@ def answered(rows: list[dict[str, Any]], out: Path) -> Path:
     """Write the answers that are scored."""
     return written(
         out / "answers.jsonl",
-        [{"id": r["id"], "question": r["question"], "answer": r["answer"], "target": r["targets"]} for r in rows],
+        [
+            {
+                "id": r["id"],
+                "question": r["question"],
+                "answer": r["answer"],
+                "target": r["targets"],
+                "meta": {"asked": r["question"]},
+            }
+            for r in rows
+        ],
     )
 
 

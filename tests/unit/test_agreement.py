@@ -215,6 +215,22 @@ def test_questions_of_a_cluster_count_as_one():
     assert clustered.share.low == pytest.approx(wilson(10, 10)[0])
 
 
+def test_answers_of_one_cluster_find_their_cut_on_the_other_half_together(monkeypatch):
+    rows = {
+        (f"q{n}", 0): replace(row(f"q{n}", n / 100), example=Example(f"q{n}", "?", meta={"source": n // 10}))
+        for n in range(100)
+    }
+    seen: list[list[str]] = []
+
+    def crossed(values, human, units):
+        seen.append(units)
+        return values > 0.5
+
+    monkeypatch.setattr(measured, "_crossed", crossed)
+    measured.agreement_of("s", _Units(rows, "source"), {key: int(key[0][1:]) > 50 for key in rows})
+    assert seen == [[f"source: {n // 10}" for n in range(100)]]
+
+
 def test_disputed_and_unsure_answers_are_left_out(make_run):
     rows = [row(f"q{n}", 1.0) for n in range(4)]
     labels = [label("q0", "correct"), label("q1", "wrong"), label("q2", "correct"), label("q2", "wrong", "lee")]
