@@ -1,4 +1,4 @@
-"""The rows of a run as columns, some 150 bytes a row: what a comparison needs of runs of a million answers.
+"""The rows of a run as columns, some 200 bytes a row: what a comparison needs of runs of a million answers.
 
 No text of an answer is kept: the run's own rows, which may be on disk, are asked for the few that are shown. Knows how
 examples of several runs are numbered, and nothing of what is compared.

@@ -185,7 +185,7 @@ class Comparison:
 
     def with_error(self, category: str) -> tuple[Flags, Flags]:
         """Return which items have an error of a category in the baseline, and in the candidate, (items,) each."""
-        before, after = (c.count(c.tags.get(category, np.zeros_like(c.failed)))[self.numbers] > 0 for c in self._sides)
+        before, after = (c.count(c.tags.get(category))[self.numbers] > 0 for c in self._sides)
         return before, after
 
     @property
