@@ -197,9 +197,8 @@ class Comparison:
 
     def _means(self, metric: str) -> tuple[Floats, Floats]:
         """Return the score of each item in both runs; a trial that the candidate lost counts as wrong."""
-        value = score_of(metric)
-        before, after = self.before.per_item(value(self.before)), self.after.per_item(value(self.after), 0.0)
-        return before.means[self.numbers], after.means[self.numbers]
+        found = measure(self, score_of(metric))
+        return found.before.means[self.numbers], found.after.means[self.numbers]
 
     def _new_errors(self) -> Numbers:
         """Return how many error categories only the candidate's answers have, by example."""

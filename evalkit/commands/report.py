@@ -17,7 +17,7 @@ from evalkit.registry import did_you_mean, load, lookup
 from evalkit.report import comparison, gate_json, gate_markdown, shifts, terminal
 from evalkit.report.markdown import fitted
 from evalkit.report.pick import View
-from evalkit.shift import shifts_of
+from evalkit.shift import shifts_in, shifts_of
 from evalkit.types import Run
 
 OF_TWO = ("terminal", "md", "json")
@@ -138,7 +138,7 @@ def _of_two(before: Run, after: Run, form: str, view: View, *, color: bool) -> s
     if form not in OF_TWO:
         raise EvalkitError(f"--format {form} shows one run; for two give one of {', '.join((*OF_TWO, *OF_MANY))}")
     pair = compare_runs(before, after, tolerate=() if form == "json" else ("template",))
-    side_by_side = shifts_of(before, after, view.costs) if form != "json" else None
+    side_by_side = shifts_in(pair, before, after, view.costs) if form != "json" else None
     if pair.unlike and side_by_side:
         return shifts.markdown(side_by_side, view) if form == "md" else shifts.render(side_by_side, view, color=color)
     verdict = evaluate([pair], policy_of(None))

@@ -13,6 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from evalkit.catalogue import fetched
 from tests.conftest import jsonl
+from trainkit.cli import call
 
 TEMPLATE = (
     "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}\n{% endfor %}"
@@ -92,3 +93,11 @@ def data(tmp_path: Path) -> Path:
         tmp_path / "rows.jsonl",
         [{"id": f"r{i}", "question": f"Q{'x' * (3 * i)}?", "answer": f"A{i}" * (1 + i % 4)} for i in range(10)],
     )
+
+
+def outcome(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    """Run trainkit in this process and return its code and what it printed to both streams."""
+    capsys.readouterr()
+    code = call([str(a) for a in arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err

@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 
 from evalkit.flow import run
 from tests.conftest import jsonl
+from tests.integration.conftest import outcome
 from trainkit.checkpoint import held, last_step
-from trainkit.cli import call
 from trainkit.errors import Halted, TrainError
 from trainkit.settings import SftSettings
 from trainkit.sft import resume, sft
@@ -41,13 +41,6 @@ KINDS = pytest.mark.parametrize("kind", [{}, LORA], ids=["full", "lora"])
 def weights(folder: Path) -> bytes:
     (file,) = folder.glob("*.safetensors")
     return file.read_bytes()
-
-
-def outcome(capsys, *arguments) -> tuple[int, str, str]:
-    capsys.readouterr()
-    code = call([str(a) for a in arguments])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 @KINDS

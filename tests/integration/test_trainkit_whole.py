@@ -7,18 +7,11 @@ import json
 import pytest
 
 from tests.conftest import jsonl
-from trainkit.cli import call
+from tests.integration.conftest import outcome
 from trainkit.errors import TrainError
 from trainkit.runner import Runner
 from trainkit.settings import SftSettings
 from trainkit.sft import sft
-
-
-def outcome(capsys, *arguments) -> tuple[int, str, str]:
-    capsys.readouterr()
-    code = call([str(a) for a in arguments])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 def test_a_curve_trains_every_cell_once_and_goes_on(tiny, data, suite_at, tmp_path, capsys):
